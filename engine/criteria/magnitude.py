@@ -1,0 +1,29 @@
+"""Magnitude (S0, S1, S4): small weights matter least."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ..settings import setting
+from .base import CRITERIA, Criterion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@CRITERIA.register
+@dataclass(frozen=True)
+class Magnitude(Criterion):
+    """Small weights go first; of larger units the ones with the smallest norm.
+
+    Needs no data.
+    """
+
+    kind: ClassVar[str] = "magnitude"
+    label: ClassVar[str] = "Magnitude"
+    norm: int = setting(2, low=1, high=2, help="1 sums |w| over a unit, 2 sums w².")
+
+    def scores(self, weight: Tensor) -> Tensor:
+        size = weight.detach().float().abs()
+        return size if self.norm == 1 else size.square_()

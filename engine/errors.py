@@ -1,0 +1,26 @@
+"""The one error that means "the person's input, not our fault"."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BadInput(Exception):
+    """Something from outside is wrong; the message is one clear sentence that says what to do.
+
+    The command line prints it on one line and exits with 2; the studio shows it in place.
+    """
+
+
+class NeedsConsent(BadInput):
+    """A file can only be opened by running code that it contains; the person has to agree."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known word closest to `word`, or a list of them."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(known)}"

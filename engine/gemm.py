@@ -1,0 +1,92 @@
+"""The GEMM view: every prunable weight is one matrix W[out, in].
+
+Computed once, here. Nobody else reshapes weights. A linear layer is that matrix; a convolution is
+that matrix after im2col with ``in = in_channels/groups * prod(kernel)``, flattened in
+(channel, *kernel) order. Transposed convolutions and Hugging Face's ``Conv1D`` store it the other
+way round. The functions only call methods of the tensor they are given, so that this module
+imports no torch and the studio can use it for its rulers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """How a stored parameter is seen as W[out, in].
+
+    `stored` is the parameter's own shape. `transposed` says that storage has inputs first.
+    `groups` are a convolution's groups; `kernel` its kernel size, empty for a plain matrix.
+    """
+
+    stored: tuple[int, ...]
+    kernel: tuple[int, ...] = ()
+    groups: int = 1
+    transposed: bool = False
+
+    @property
+    def taps(self) -> int:
+        """Kernel positions per input channel (1 for a plain matrix)."""
+        return prod(self.kernel)
+
+    @property
+    def channels(self) -> int:
+        """Input channels that one output sees (in_features for a plain matrix)."""
+        if self.transposed:
+            return self.stored[0] // self.groups
+        return self.stored[1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in) of the matrix."""
+        out = self.stored[1] * self.groups if self.transposed else self.stored[0]
+        return out, self.channels * self.taps
+
+    def view(self, weight: Tensor) -> Tensor:
+        """Return W[out, in] of a stored weight; shares memory where strides allow it."""
+        if tuple(weight.shape) != self.stored:
+            raise ValueError(f"weight has shape {tuple(weight.shape)}, expected {self.stored}")
+        if not self.transposed:
+            return weight.reshape(self.shape)
+        split = weight.reshape(self.groups, self.channels, self.stored[1], self.taps)
+        return split.permute(0, 2, 1, 3).reshape(self.shape)
+
+    def store(self, matrix: Tensor) -> Tensor:
+        """Inverse of `view`: W[out, in] back in the parameter's own shape, contiguous."""
+        if tuple(matrix.shape) != self.shape:
+            raise ValueError(f"matrix has shape {tuple(matrix.shape)}, expected {self.shape}")
+        if not self.transposed:
+            return matrix.reshape(self.stored).contiguous()
+        split = matrix.reshape(self.groups, self.stored[1], self.channels, self.taps)
+        return split.permute(0, 2, 1, 3).reshape(self.stored).contiguous()
+
+    def position(self, column: int) -> tuple[int, tuple[int, ...]]:
+        """The (input channel, kernel position) that a column of W stands for."""
+        channel, tap = divmod(column, self.taps)
+        place = []
+        for size in reversed(self.kernel):
+            tap, index = divmod(tap, size)
+            place.append(index)
+        return channel, tuple(reversed(place))
+
+    def to_json(self) -> dict[str, object]:
+        """A mapping of plain values that `from_json` reads back equal."""
+        return {
+            "stored": list(self.stored),
+            "kernel": list(self.kernel),
+            "groups": self.groups,
+            "transposed": self.transposed,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, object]) -> Gemm:
+        """Read what `to_json` wrote."""
+        stored, kernel = data["stored"], data["kernel"]
+        assert isinstance(stored, list) and isinstance(kernel, list)
+        return cls(tuple(stored), tuple(kernel), int(str(data["groups"])), bool(data["transposed"]))

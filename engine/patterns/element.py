@@ -1,0 +1,30 @@
+"""Unstructured pruning: any entry of the matrix (S0, S1, S3; "irregular" in S4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ..gemm import Gemm
+from .base import PATTERNS, Pattern
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@PATTERNS.register
+@dataclass(frozen=True)
+class Element(Pattern):
+    """Any single weight may go.
+
+    Keeps accuracy best at a given sparsity. Makes the file smaller; rarely makes the model faster.
+    """
+
+    kind: ClassVar[str] = "element"
+    label: ClassVar[str] = "element"
+
+    def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:
+        return scores
+
+    def spread(self, units: Tensor, gemm: Gemm) -> Tensor:
+        return units

@@ -36,6 +36,11 @@ class Gemm:
         return prod(self.kernel)
 
     @property
+    def stored_numel(self) -> int:
+        """Number of weights."""
+        return prod(self.stored)
+
+    @property
     def channels(self) -> int:
         """Input channels that one output sees (in_features for a plain matrix)."""
         if self.transposed:

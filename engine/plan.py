@@ -57,6 +57,12 @@ class Training:
     epochs: int = setting(3, low=0, high=100000, help="Passes over the training data.")
     optimizer: str = setting("sgd", choices=("sgd", "adamw"), help="Update rule.")
     lr: float = setting(0.01, low=0.0, high=100.0, help="Learning rate.")
+    decay: str = setting(
+        "late",
+        choices=("late", "cosine", "constant"),
+        help="Course of the learning rate: late holds it for three quarters, while masks still "
+        "change, and then falls to zero; cosine falls from the start.",
+    )
     momentum: float = setting(0.9, low=0.0, high=0.9999, help="Momentum of sgd.")
     weight_decay: float = setting(0.0, low=0.0, high=10.0, help="Weight decay.")
     batch: int = setting(64, low=1, high=1_000_000, help="Samples in one step.")

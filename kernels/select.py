@@ -6,9 +6,72 @@ On the CPU selection is NumPy's introselect (linear, one thread) where `torch.to
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+
 import numpy as np
 import torch
 from torch import Tensor
+
+_RUNS_AT_ONCE = 1 << 15
+_LONGEST_COMPARED = 16
+_SMALL_STRETCH = 1 << 18
+
+
+class Ranking:
+    """Answers `lowest` again and again for the same scores, each time cheaper.
+
+    A slider asks for the lowest k of the same scores for many k. A copy of them is halved by its
+    median, the half with the answer again, and so on (Hoare's quickselect with its pivots kept), so
+    that later answers find most of the way done. `scores` is a floating CPU tensor of any shape
+    without NaN that must not change while this lives.
+    """
+
+    def __init__(self, scores: Tensor) -> None:
+        self._shape = scores.shape
+        self._flat = scores.detach().float().reshape(-1).numpy()
+        self._ordered: np.ndarray | None = None
+        self._pivots: list[int] = []
+
+    @property
+    def count(self) -> int:
+        """How many entries there are to choose from."""
+        return int(self._flat.size)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, the ordered copy included."""
+        return 2 * int(self._flat.nbytes)
+
+    def lowest(self, count: int) -> Tensor:
+        """Return a bool tensor, True at the `count` lowest scores. Ties: lower flat index first."""
+        total = self._flat.size
+        if not 0 <= count <= total:
+            raise ValueError(f"cannot choose {count} of {total} entries")
+        if count in (0, total):
+            return torch.full(self._shape, count > 0, dtype=torch.bool)
+        threshold = self._at(count - 1)
+        chosen = self._flat <= threshold
+        surplus = int(np.count_nonzero(chosen)) - count
+        if surplus:
+            chosen[np.flatnonzero(self._flat == threshold)[-surplus:]] = False
+        return torch.from_numpy(chosen).view(self._shape)
+
+    def _at(self, place: int) -> np.float32:
+        """The value at `place` (from 0) in ascending order."""
+        if self._ordered is None:
+            self._ordered = self._flat.copy()
+        after = bisect_left(self._pivots, place)
+        if after == len(self._pivots) or self._pivots[after] != place:
+            low = self._pivots[after - 1] + 1 if after else 0
+            high = self._pivots[after] if after < len(self._pivots) else self._ordered.size
+            pivot = -1
+            while pivot != place:
+                pivot = (low + high) // 2 if high - low > _SMALL_STRETCH else place
+                self._ordered[low:high].partition(pivot - low)
+                insort(self._pivots, pivot)
+                low, high = (low, pivot) if place < pivot else (pivot + 1, high)
+        value: np.float32 = self._ordered[place]
+        return value
 
 
 def lowest(scores: Tensor, count: int) -> Tensor:
@@ -16,25 +79,37 @@ def lowest(scores: Tensor, count: int) -> Tensor:
 
     `scores` is floating, any shape, without NaN. O(n) on the CPU.
     """
+    if scores.device.type == "cpu":
+        return Ranking(scores).lowest(count)
     total = scores.numel()
     if not 0 <= count <= total:
         raise ValueError(f"cannot choose {count} of {total} entries")
     flat = scores.detach().float().reshape(-1)
-    if count in (0, total):
-        return torch.full_like(scores, count > 0, dtype=torch.bool)
-    threshold = _kth_lowest(flat, count)
-    chosen = flat < threshold
-    missing = count - int(chosen.sum())
-    ties = torch.nonzero(flat == threshold).flatten()[:missing]
-    chosen[ties] = True
+    chosen = torch.zeros(total, dtype=torch.bool, device=flat.device)
+    chosen[torch.argsort(flat, stable=True)[:count]] = True
     return chosen.view(scores.shape)
 
 
-def _kth_lowest(flat: Tensor, k: int) -> float:
-    """The k-th lowest value (k from 1) of a 1-d float32 tensor."""
-    if flat.device.type == "cpu":
-        return float(np.partition(flat.numpy(), k - 1)[k - 1])
-    return float(flat.sort().values[k - 1])
+class SizedRanking:
+    """Answers `lowest_by_size` again and again for the same scores and sizes."""
+
+    def __init__(self, scores: Tensor, sizes: Tensor) -> None:
+        self._shape = scores.shape
+        self._order = torch.argsort(scores.detach().float().reshape(-1), stable=True)
+        totals = sizes.to(scores.device).reshape(-1)[self._order].cumsum(0)
+        self._reached = torch.cat([totals.new_zeros(1), totals])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self._order.nbytes + self._reached.nbytes
+
+    def lowest(self, budget: float) -> Tensor:
+        """Return a bool tensor, True at the lowest scores whose sizes add up to about `budget`."""
+        count = int((self._reached - budget).abs().argmin())
+        chosen = torch.zeros(len(self._order), dtype=torch.bool, device=self._order.device)
+        chosen[self._order[:count]] = True
+        return chosen.view(self._shape)
 
 
 def lowest_by_size(scores: Tensor, sizes: Tensor, budget: float) -> Tensor:
@@ -42,13 +117,7 @@ def lowest_by_size(scores: Tensor, sizes: Tensor, budget: float) -> Tensor:
 
     Stops where the total is nearest to `budget`, so that it is missed by at most half a unit.
     """
-    order = torch.argsort(scores.detach().float().reshape(-1), stable=True)
-    totals = sizes.to(scores.device).reshape(-1)[order].cumsum(0)
-    reached = torch.cat([totals.new_zeros(1), totals])
-    count = int((reached - budget).abs().argmin())
-    chosen = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    chosen[order[:count]] = True
-    return chosen.view(scores.shape)
+    return SizedRanking(scores, sizes).lowest(budget)
 
 
 def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
@@ -58,8 +127,29 @@ def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
     kept. Among ties the lower index is pruned first, as everywhere here.
     """
     rows, columns = scores.shape
-    padded = torch.nn.functional.pad(scores.float(), (0, -columns % m), value=-torch.inf)
+    padded = torch.nn.functional.pad(scores.detach().float(), (0, -columns % m), value=-torch.inf)
     runs = padded.reshape(-1, m)
-    order = torch.argsort(runs, dim=1, stable=True)
-    kept = torch.zeros_like(runs, dtype=torch.bool).scatter_(1, order[:, m - n :], True)
+    kept = torch.empty_like(runs, dtype=torch.bool)
+    size = _RUNS_AT_ONCE if runs.device.type == "cpu" else max(1, len(runs))
+    for start in range(0, len(runs), size):
+        part = slice(start, start + size)
+        kept[part] = _ranks(runs[part]) >= m - n
     return kept.view(rows, -1)[:, :columns].contiguous()
+
+
+def _ranks(runs: Tensor) -> Tensor:
+    """Each entry's place (from 0) in the ascending order of its row of `runs` [count, m]."""
+    count, m = runs.shape
+    if m > _LONGEST_COMPARED:
+        order = torch.argsort(runs, dim=1, stable=True)
+        places = torch.arange(m, device=runs.device).expand(count, m)
+        return torch.empty_like(order).scatter_(1, order, places)
+    # Short runs are ranked by comparing all pairs, a lane at a time: many times a sort's speed.
+    lanes = runs.t().contiguous()
+    ranks = torch.zeros(m, count, dtype=torch.uint8, device=runs.device)
+    for right in range(1, m):
+        for left in range(right):
+            before = (lanes[left] <= lanes[right]).view(torch.uint8)
+            ranks[right] += before
+            ranks[left] += 1 - before
+    return ranks.t()

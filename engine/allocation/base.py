@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 class Share:
     """One layer as an allocation sees it.
 
-    `asked` is the sparsity of the layer's rule, `size` the entries of W, `units` the float32 mean
-    scores of the pattern's units, `sizes` their int64 sizes (None: all equal).
+    `asked` is the sparsity of the layer's rule, `size` the entries of W, `units()` computes the
+    float32 mean scores of the pattern's units, `sizes` are their int64 sizes (None: all equal).
     """
 
     asked: float
     size: int
-    units: Tensor
+    units: Callable[[], Tensor]
     sizes: Tensor | None
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .base import ALLOCATIONS, Allocation, Share
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @ALLOCATIONS.register
@@ -45,10 +48,10 @@ class Global(Allocation):
         }
 
 
-def _without_best(share: Share):  # type: ignore[no-untyped-def]
+def _without_best(share: Share) -> tuple[Tensor, Tensor]:
     import torch
 
-    units = share.units.reshape(-1)
+    units = share.units().reshape(-1)
     if share.sizes is None:
         sizes = torch.full((len(units),), share.size // len(units), device=units.device)
     else:

@@ -1,0 +1,5 @@
+"""Opening models by address."""
+
+from .open import open_model
+
+__all__ = ["open_model"]

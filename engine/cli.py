@@ -1,0 +1,318 @@
+"""The command line. Names, flags and JSON keys are a contract.
+
+Exit status 0 on success, 2 on bad input with one clear line on stderr, 1 on a fault of ours. With
+``--json`` exactly one JSON object goes to stdout, and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .errors import BadInput
+
+Studio = Callable[[list[str]], int]
+Tour = Callable[[Path], int]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message}; see {self.prog} --help")
+
+
+def main(
+    argv: list[str] | None = None, studio: Studio | None = None, tour: Tour | None = None
+) -> int:
+    """Run one command; returns the exit status.
+
+    `studio` and `tour` open the window; without them these two commands say that it is missing.
+    """
+    # Spinning OpenMP threads make torch 10 to 30 times slower while another process is busy.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        if _opens_studio(argv):
+            return _window(studio)(argv)
+        args = _parser().parse_args(argv)
+        if args.command == "tour":
+            return _window(tour)(Path(args.out))
+        return _run(args)
+    except BadInput as error:
+        print(f"secateur: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("secateur: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if os.environ.get("SECATEUR_DEBUG"):
+            traceback.print_exc()
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        print(
+            f"secateur: a fault of ours: {what} (SECATEUR_DEBUG=1 shows where)", file=sys.stderr
+        )
+        return 1
+
+
+def _opens_studio(argv: list[str]) -> bool:
+    return not argv or not (argv[0] in _COMMANDS or argv[0].startswith("-"))
+
+
+def _window(start: Any) -> Any:
+    if start is None:
+        raise BadInput("this command needs the window; install secateur with PySide6, run secateur")
+    return start
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.command == "engine":
+        from .server import serve
+
+        return serve()
+    with _only_json(args.json) as emit:
+        result, text = _COMMANDS[args.command](args)
+        emit(result, text)
+    return 0
+
+
+@contextlib.contextmanager
+def _only_json(wanted: bool) -> Iterator[Callable[[dict[str, Any], str], None]]:
+    """Keep stdout for the result: whatever a library prints meanwhile goes to stderr."""
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+    try:
+
+        def emit(result: dict[str, Any], text: str) -> None:
+            line = json.dumps(result, allow_nan=False, ensure_ascii=False) if wanted else text
+            with os.fdopen(os.dup(real), "w", encoding="utf-8") as out:
+                out.write(line + "\n")
+
+        yield emit
+    finally:
+        sys.stdout.flush()
+        os.dup2(real, 1)
+        os.close(real)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from .. import __version__
+
+    parser = _Parser(
+        prog="secateur",
+        description="Prune neural networks. Without a command: open the studio, on a MODEL or a "
+        "PROJECT if one is named.",
+    )
+    parser.add_argument("--version", action="version", version=f"secateur {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, help: str, json_output: bool = True) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        if json_output:
+            sub.add_argument("--json", action="store_true", help="print one JSON object")
+        return sub
+
+    def model(sub: argparse.ArgumentParser, name: str = "model") -> None:
+        sub.add_argument(name, metavar=name.upper(), help="address of a model")
+        sub.add_argument("--arch", help="architecture of a file of weights")
+        sub.add_argument(
+            "--trust-pickle", action="store_true", help="run the code inside a pickle"
+        )
+
+    def device(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+    sub = command("tour", "drive the window through a session and save pictures", False)
+    sub.add_argument("--out", required=True, help="folder for the pictures")
+
+    sub = command("inspect", "show the layers of a model")
+    model(sub)
+    sub.add_argument("--check", action="store_true", help="compare each layer with its GEMM view")
+    sub.add_argument("--density", action="store_true", help="count zeros of large files too")
+
+    sub = command("prune", "run a plan on a model")
+    model(sub)
+    sub.add_argument("--plan", required=True, help="plan file, YAML or JSON")
+    sub.add_argument("--out", required=True, help="folder for the project")
+    sub.add_argument("--data", help="data to retrain and evaluate on")
+    sub.add_argument("--restart", action="store_true", help="ignore a checkpoint in --out")
+    device(sub)
+
+    sub = command("measure", "time a model dense against sparse")
+    model(sub)
+    sub.add_argument("--batch", type=int, default=1, help="samples in one pass")
+    sub.add_argument("--patterns", help="comma-separated, such as group,filter")
+    sub.add_argument("--sparsities", help="comma-separated, such as 0.5,0.75")
+    sub.add_argument("--layers", help="comma-separated globs; default: all")
+    device(sub)
+
+    sub = command("export", "write a project's compressed model and read it back")
+    sub.add_argument("project", metavar="DIR", help="folder that prune wrote")
+    sub.add_argument("--format", required=True, help="onnx, safetensors or compressed")
+    sub.add_argument("--out", required=True, help="file to write")
+
+    sub = command("verify", "run an exported file against a model or project")
+    sub.add_argument("exported", metavar="EXPORTED", help="file that export wrote")
+    sub.add_argument("--against", required=True, help="model address or project folder")
+    sub.add_argument("--arch", help="architecture of a file of weights")
+    sub.add_argument("--trust-pickle", action="store_true", help="run the code inside a pickle")
+
+    command("doctor", "show what this machine can do")
+    command("engine", "the process that the studio talks to", False)
+    return parser
+
+
+Result = tuple[dict[str, Any], str]
+
+
+def _inspect(args: argparse.Namespace) -> Result:
+    from . import text
+    from .models import open_model
+
+    model = open_model(args.model, arch=args.arch, trust_pickle=args.trust_pickle)
+    info = model.info
+    if args.density:
+        from dataclasses import replace
+
+        from .models.layers import with_densities
+
+        info = replace(info, layers=with_densities(info.layers, lambda name: model.state[name]))
+    result = info.to_json()
+    if args.check:
+        from .gemm_check import check
+
+        result["check"] = check(model)
+    return result, text.inspect(result)
+
+
+def _prune(args: argparse.Namespace) -> Result:
+    from dataclasses import replace
+
+    from . import text
+    from .models import open_model
+    from .plan import Plan, Training
+    from .project import check_folder, save_run
+    from .runner import CHECKPOINT, Run
+
+    plan = Plan.load(args.plan)
+    folder = Path(args.out)
+    check_folder(folder)
+    if args.data is not None:
+        training = plan.training or Training(epochs=0)
+        plan = replace(plan, training=replace(training, data=args.data))
+    model = open_model(args.model, arch=args.arch, trust_pickle=args.trust_pickle)
+    if args.restart:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    run = Run(model, plan, folder=folder, device=args.device)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for event in run.events():
+            text.follow(event)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if nothing was written
+        raise
+    outcome = run.outcome
+    assert outcome is not None
+    result = {**outcome.report.to_json(), "project": str(folder)}
+    save_run(folder, outcome.model, outcome.trained, outcome.masks, result, plan)
+    return result, text.prune(result)
+
+
+def _measure(args: argparse.Namespace) -> Result:
+    from . import text
+    from .events import Finished
+    from .measure import measure
+
+    if args.batch < 1:
+        raise BadInput(f"--batch must be at least 1, not {args.batch}")
+    model, masks = _model_or_project(args.model, args)
+    result: dict[str, Any] = {}
+    for event in measure(
+        model,
+        masks,
+        batch=args.batch,
+        layers=_words(args.layers),
+        patterns=_words(args.patterns),
+        sparsities=_numbers(args.sparsities),
+        device=args.device,
+    ):
+        text.follow(event)
+        if isinstance(event, Finished):
+            result = event.result
+    return result, text.measure(result)
+
+
+def _export(args: argparse.Namespace) -> Result:
+    from . import text
+    from .export import export
+    from .project import Project
+
+    model, masks = Project.open(args.project).load()
+    exported = export(model, masks, args.format, Path(args.out))
+    result = exported.to_json()
+    return result, text.export(result)
+
+
+def _verify(args: argparse.Namespace) -> Result:
+    from . import text
+    from .verify import verify
+
+    model, masks = _model_or_project(args.against, args)
+    result = verify(Path(args.exported), model, masks).to_json()
+    return result, text.verify(result)
+
+
+def _doctor(args: argparse.Namespace) -> Result:
+    from .doctor import examine, render
+
+    result = examine()
+    return result, render(result)
+
+
+def _model_or_project(address: str, args: argparse.Namespace) -> tuple[Any, Any]:
+    """(model, masks) of a project's folder, or (model, None) of a model's address."""
+    from .models import open_model
+    from .project import Project
+
+    if Project.is_project(Path(address)):
+        return Project.open(address).load()
+    return open_model(address, arch=args.arch, trust_pickle=args.trust_pickle), None
+
+
+def _words(value: str | None) -> list[str] | None:
+    return [word.strip() for word in value.split(",") if word.strip()] if value else None
+
+
+def _numbers(value: str | None) -> list[float] | None:
+    try:
+        numbers = [float(word) for word in _words(value) or []]
+    except ValueError:
+        raise BadInput(f"--sparsities takes numbers such as 0.5,0.75, not {value!r}") from None
+    for number in numbers:
+        if not 0 <= number < 1:
+            raise BadInput(f"a sparsity must be at least 0 and below 1, not {number:g}")
+    return numbers or None
+
+
+_COMMANDS: dict[str, Any] = {
+    "tour": None,
+    "inspect": _inspect,
+    "prune": _prune,
+    "measure": _measure,
+    "export": _export,
+    "verify": _verify,
+    "doctor": _doctor,
+    "engine": None,
+}

@@ -1,0 +1,119 @@
+"""What our safetensors files say of themselves, and reading them back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadInput
+from ..gemm import Gemm
+from ..models.header import read_header
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..models.model import Model
+
+KEY = "secateur"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class About:
+    """The JSON under the metadata key ``secateur``.
+
+    `layout` is ``"dense"`` (tensors under the model's own names) or ``"compressed"`` (tensors under
+    ``NAME.PART``). `address`, `arch` and `config` say how to build the module. `tensors` describes
+    each compressed tensor. `tied` maps the names that are not in the file to the one they share.
+    """
+
+    layout: str
+    address: str
+    arch: str | None = None
+    config: dict[str, Any] | None = None
+    tied: dict[str, str] = field(default_factory=dict)
+    tensors: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: Model, layout: str, tied: dict[str, str], **more: Any) -> About:
+        """Describe a file of `model`."""
+        return cls(layout, model.address, model.arch, model.config, tied, **more)
+
+    def metadata(self) -> dict[str, str]:
+        """The safetensors metadata: what other programs look for, and ours.
+
+        Other names of a shared tensor stand there as ``{name: kept name}``, as
+        ``safetensors.torch.load_model`` expects.
+        """
+        # A Hugging Face configuration may hold values that JSON lacks, such as a torch.dtype.
+        text = json.dumps({"version": VERSION, **vars(self)}, default=str)
+        return {**self.tied, "format": "pt", KEY: text}
+
+    @classmethod
+    def read(cls, path: Path) -> About | None:
+        """What the file at `path` says; None for a safetensors file that is not ours.
+
+        Raises BadInput for a file that is damaged or of a later version.
+        """
+        text = read_header(path).metadata.get(KEY)
+        if text is None:
+            return None
+        try:
+            values = json.loads(text)
+            version = values.pop("version")
+            if version == VERSION:
+                return cls(**values)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise BadInput(f"{path} is damaged: what it says of itself cannot be read") from None
+        raise BadInput(f"{path} is of version {version}; this program reads version {VERSION}")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file by the model's own names, zeros filled in.
+
+    Names that share a weight share the tensor. Raises BadInput for a damaged file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    about = About.read(path)
+    try:
+        stored = load_file(path)
+        if about is not None and about.layout == "compressed":
+            state = {name: _unpack(name, row, stored) for name, row in about.tensors.items()}
+        else:
+            state = stored
+        for name, kept in (about.tied if about else {}).items():
+            state[name] = state[kept]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise BadInput(f"{path} is damaged: {str(error)[:200]}") from None
+    return state
+
+
+def _unpack(name: str, row: Mapping[str, Any], stored: Mapping[str, Tensor]) -> Tensor:
+    """One tensor in the model's own shape."""
+    from ...kernels.formats import FORMATS
+
+    prefix = f"{name}."
+    if row["format"] == "whole":
+        return stored[f"{prefix}values"]
+    parts = {p: stored[prefix + p] for p in row["parts"]}
+    gemm = Gemm.from_json(row["gemm"])
+    matrix = FORMATS[row["format"]].from_parts(parts, row["meta"]).to_dense()
+    return gemm.store(from_lanes(matrix, gemm) if row["order"] == "channel" else matrix)
+
+
+def to_lanes(matrix: Tensor, gemm: Gemm) -> Tensor:
+    """W[out, in] as [out * taps, channels]: a row holds the inputs at one kernel position."""
+    out = gemm.shape[0]
+    split = matrix.reshape(out, gemm.channels, gemm.taps)
+    return split.transpose(1, 2).reshape(out * gemm.taps, gemm.channels)
+
+
+def from_lanes(lanes: Tensor, gemm: Gemm) -> Tensor:
+    """Inverse of `to_lanes`."""
+    split = lanes.reshape(gemm.shape[0], gemm.taps, gemm.channels)
+    return split.transpose(1, 2).reshape(gemm.shape)

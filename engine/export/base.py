@@ -1,0 +1,137 @@
+"""What every export format is, and what an export says of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..masks import Masks
+    from ..models.model import Model
+
+
+class Mismatch(Exception):
+    """A file does not read back as the model that was written to it: a fault of ours."""
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """One tensor of an export: how it is stored, and the bytes it takes and took when dense."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    format: str
+    bytes: int
+    dense_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**vars(self), "shape": list(self.shape)}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished export. `bytes` is the file's size, `dense_bytes` what the dense weights take.
+
+    `max_difference` is the largest absolute difference that reading it back showed: of any weight,
+    or for ONNX of any output against the masked model in torch. `notes` are sentences for the
+    person, such as what could not be made smaller.
+    """
+
+    path: Path
+    format: str
+    bytes: int
+    dense_bytes: int
+    tensors: tuple[TensorRow, ...]
+    max_difference: float
+    equal: bool
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as the command line prints them."""
+        return {
+            **vars(self),
+            "path": str(self.path),
+            "tensors": [row.to_json() for row in self.tensors],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a format wrote, before it was read back."""
+
+    tensors: tuple[TensorRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How what was read differs from what should be there; `text` says where, in words."""
+
+    max_difference: float
+    equal: bool
+    text: str = ""
+
+
+@dataclass
+class Source:
+    """What is exported: a model, its masks, and its weights with the masks committed."""
+
+    model: Model
+    masks: Masks
+
+    @cached_property
+    def state(self) -> dict[str, Tensor]:
+        """The state dict with zeros; names that share a weight share the tensor."""
+        return committed(self.model, self.masks)
+
+    @cached_property
+    def tied(self) -> dict[str, str]:
+        """Names of `state` that are the same tensor as an earlier one, and which that is."""
+        first: dict[int, str] = {}
+        found = {}
+        for name, tensor in self.state.items():
+            if first.setdefault(id(tensor), name) != name:
+                found[name] = first[id(tensor)]
+        return found
+
+
+class Exporter(ABC):
+    """One export format."""
+
+    @abstractmethod
+    def write(self, source: Source, path: Path) -> Draft:
+        """Write the file. Raises BadInput if the format can't hold the model."""
+
+    @abstractmethod
+    def compare(self, source: Source, path: Path) -> Difference:
+        """Read the file back from the disk and compare it with its source."""
+
+
+def committed(model: Model, masks: Masks) -> dict[str, Tensor]:
+    """The state dict with masks applied, +0.0 where pruned.
+
+    A mask lies on a parameter, so it holds for every name that shares it; such names share one
+    tensor in the result too.
+    """
+    flags = masks.by_parameter(model.info)
+    state = {name: tensor.detach() for name, tensor in model.state.items()}
+    groups: dict[Any, list[str]] = {}
+    for name, tensor in state.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        groups.setdefault(place if tensor.numel() else name, []).append(name)
+    result = {}
+    for names in groups.values():
+        tensor = state[names[0]]
+        for name in names:
+            if name in flags:
+                tensor = tensor.masked_fill(~flags[name], 0)
+        result.update(dict.fromkeys(names, tensor))
+    return {name: result[name] for name in state}

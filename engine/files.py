@@ -1,0 +1,62 @@
+"""Writing files so that the old one survives whatever happens."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import BadInput
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; rename it over `path` on success.
+
+    On any error the temporary file goes and the old file stays as it was. A full disk, a missing
+    folder or missing rights become BadInput.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name a file to write to")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path.parent}: no such folder; make it first or choose another")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except Exception as error:
+        if _is_full(error):
+            raise BadInput(
+                f"{path}: the disk is full or a size limit was reached; nothing was written and "
+                "the file that was there is unchanged"
+            ) from None
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _is_full(error: Exception) -> bool:
+    # The safetensors library reports the system's error only as text.
+    text = str(error)
+    coded = any(f"code: {code}," in text for code in _FULL)
+    return (isinstance(error, OSError) and error.errno in _FULL) or coded

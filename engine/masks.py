@@ -1,0 +1,102 @@
+"""Masks over a model: which weights are kept. The weights themselves stay as loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import BadInput
+from .files import replacing
+from .info import ModelInfo
+from .models.model import Model
+
+
+@dataclass
+class Masks:
+    """What is kept of each pruned layer.
+
+    `layers` maps a layer's path to a bool [out, in] mask on its GEMM view, True where kept.
+    `vectors` maps a parameter's name to a bool 1-d mask: biases and norm entries that go together
+    with removed outputs.
+    """
+
+    layers: dict[str, Tensor] = field(default_factory=dict)
+    vectors: dict[str, Tensor] = field(default_factory=dict)
+
+    def density(self, path: str) -> float:
+        """Share of the entries that are kept; 1.0 for a layer without a mask."""
+        mask = self.layers.get(path)
+        return 1.0 if mask is None else int(mask.sum()) / mask.numel()
+
+    def by_parameter(self, info: ModelInfo) -> dict[str, Tensor]:
+        """Bool masks in the parameters' stored shapes, by parameter name."""
+        masks = {}
+        for path, mask in self.layers.items():
+            layer = info.layer(path)
+            assert layer.gemm is not None
+            masks[layer.weight] = layer.gemm.store(mask)
+        return masks | self.vectors
+
+    def committed(self, model: Model) -> dict[str, Tensor]:
+        """The state dict with pruned weights set to zero; tensors without a mask are shared."""
+        masks = self.by_parameter(model.info)
+        return {
+            name: tensor.detach().masked_fill(~masks[name], 0) if name in masks else tensor
+            for name, tensor in model.state.items()
+        }
+
+    def save(self, path: Path) -> None:
+        """Write the masks bit-packed, one bit a weight."""
+        from safetensors.numpy import save_file
+
+        tensors, shapes = {}, {}
+        for prefix, masks in (("layer", self.layers), ("vector", self.vectors)):
+            for name, mask in masks.items():
+                bits = np.packbits(mask.cpu().numpy().reshape(-1))
+                tensors[f"{prefix}:{name}"] = bits
+                shapes[f"{prefix}:{name}"] = list(mask.shape)
+        with replacing(path) as temporary:
+            # One key: the library writes several in random order, and files should repeat.
+            save_file(tensors, temporary, metadata={"shapes": json.dumps(shapes)})
+
+    @classmethod
+    def load(cls, path: Path) -> Masks:
+        """Read what `save` wrote; raises BadInput for anything else."""
+        from safetensors import SafetensorError, safe_open
+
+        masks = cls()
+        try:
+            with safe_open(path, "numpy") as file:
+                shapes = json.loads((file.metadata() or {})["shapes"])
+                for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                    shape = shapes[key]
+                    bits = np.unpackbits(file.get_tensor(key), count=int(np.prod(shape)))
+                    mask = torch.from_numpy(bits.astype(bool).reshape(shape))
+                    kind, _, name = key.partition(":")
+                    (masks.layers if kind == "layer" else masks.vectors)[name] = mask
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise BadInput(f"{path}: the masks cannot be read: {error}") from None
+        return masks
+
+
+@contextmanager
+def masked(model: Model, masks: Masks) -> Iterator[None]:
+    """Let the model's module compute with W * mask inside; the weights come back bit for bit."""
+    parameters = dict(model.runnable().named_parameters(remove_duplicate=False))
+    saved = {}
+    try:
+        for name, mask in masks.by_parameter(model.info).items():
+            parameter = parameters[name]
+            saved[name] = parameter.data
+            parameter.data = parameter.data.masked_fill(~mask.to(parameter.device), 0)
+        yield
+    finally:
+        for name, data in saved.items():
+            parameters[name].data = data

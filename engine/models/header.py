@@ -1,0 +1,64 @@
+"""Reading a safetensors file's header without torch: names, shapes, dtypes, metadata."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BadInput
+
+_DTYPES = {
+    "F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2),
+    "F8_E4M3": ("float8_e4m3fn", 1), "F8_E5M2": ("float8_e5m2", 1), "I64": ("int64", 8),
+    "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1), "U8": ("uint8", 1),
+    "U16": ("uint16", 2), "U32": ("uint32", 4), "U64": ("uint64", 8), "BOOL": ("bool", 1),
+    "C64": ("complex64", 8),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors file says of itself. `tensors`: name -> (shape, dtype), in file order."""
+
+    tensors: dict[str, tuple[tuple[int, ...], str]]
+    metadata: dict[str, str]
+    offsets: dict[str, tuple[int, int]]
+    data_start: int
+
+
+def read_header(path: Path) -> Header:
+    """Read and check the header; raises BadInput for what is missing, truncated or no safetensors."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > size - 8:
+                raise BadInput(
+                    f"{path} is truncated or is no safetensors file: its header should have "
+                    f"{length} bytes, the file has {size}; fetch or write it again"
+                )
+            raw = file.read(length)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        table = json.loads(raw)
+        metadata = table.pop("__metadata__", {})
+        tensors = {n: (tuple(t["shape"]), _DTYPES[t["dtype"]][0]) for n, t in table.items()}
+        offsets = {n: (int(t["data_offsets"][0]), int(t["data_offsets"][1])) for n, t in table.items()}
+        sizes = {n: math.prod(t["shape"]) * _DTYPES[t["dtype"]][1] for n, t in table.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise BadInput(f"{path} is no safetensors file: its header cannot be read") from None
+    end = max((stop for _, stop in offsets.values()), default=0)
+    if 8 + length + end != size:
+        raise BadInput(
+            f"{path} is truncated: it should have {8 + length + end} bytes and has {size}; "
+            "fetch or write it again"
+        )
+    if any(stop - start != sizes[name] for name, (start, stop) in offsets.items()):
+        raise BadInput(f"{path} is damaged: a tensor's bytes do not match its shape")
+    return Header(tensors, metadata, offsets, 8 + length)

@@ -1,0 +1,129 @@
+"""Hugging Face models: a folder with a config.json, or ``hf:ORG/NAME``. No remote code is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import BadInput
+from .build import from_module
+from .model import Inputs, Model
+
+
+def open_folder(path: Path) -> Model:
+    """Open a folder that ``save_pretrained`` wrote."""
+    return _open(str(path), str(path), path.name, local=True)
+
+
+def open_hub(name: str) -> Model:
+    """Open ORG/NAME from the hub or its local cache."""
+    return _open(name, f"hf:{name}", name, local=False)
+
+
+def build(config: dict[str, Any]) -> nn.Module:
+    """The architecture of a configuration with fresh weights, the same every time."""
+    import transformers
+
+    values = dict(config)
+    parsed = transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _class_of(parsed)._from_config(parsed)
+
+
+def _class_of(config: Any) -> Any:
+    import transformers
+
+    for name in config.architectures or ():
+        found = getattr(transformers, name, None)
+        if found is not None:
+            return found
+    return transformers.MODEL_MAPPING[type(config)]
+
+
+def _open(source: str, address: str, name: str, *, local: bool) -> Model:
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            source, local_files_only=local, trust_remote_code=False
+        )
+        _refuse_unreadable(config, address)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module, loading = _class_of(config).from_pretrained(
+                source, config=config, local_files_only=local, output_loading_info=True
+            )
+    except BadInput:
+        raise
+    except Exception as error:  # transformers raises many kinds for a folder that it cannot read
+        reason = str(error).strip().split("\n")[0]
+        raise BadInput(f"{address} cannot be opened by transformers: {reason}") from None
+    missing = sorted(loading["missing_keys"])
+    notes: tuple[str, ...] = ()
+    if missing:
+        notes = (f"{len(missing)} tensors are not in the file and start at random: {missing[0]} …",)
+    make, text = example(module)
+    return from_module(
+        module,
+        address=address,
+        name=name,
+        inputs=make,
+        input_text=text,
+        config=config.to_dict(),
+        notes=notes,
+    )
+
+
+def _refuse_unreadable(config: Any, address: str) -> None:
+    quantization = getattr(config, "quantization_config", None)
+    if quantization:
+        method = dict(quantization).get("quant_method", "quantised")
+        raise BadInput(f"{address} is stored as {method}; open the model before it was compressed")
+
+
+def example(module: nn.Module) -> tuple[Inputs | None, str]:
+    """Inputs of the kind that the model's main input names; None where it is not known."""
+    config: Any = module.config
+    sub = getattr(config, "vision_config", None)
+    main = getattr(module, "main_input_name", "input_ids")
+    shapes: dict[str, tuple[int, ...]] = {}
+    if main == "pixel_values":
+        shapes["pixel_values"] = _image(sub or config)
+    elif main == "input_values":
+        shapes["input_values"] = (16000,)
+    elif main == "input_features":
+        frames = 2 * getattr(config, "max_source_positions", 1500)
+        shapes["input_features"] = (getattr(config, "num_mel_bins", 80), frames)
+    elif main != "input_ids":
+        return None, ""
+    text = getattr(config, "text_config", None) or config
+    length = min(32, getattr(text, "max_position_embeddings", 32) or 32)
+    tokens = {"input_ids"} if main == "input_ids" else set()
+    if getattr(config, "is_encoder_decoder", False):
+        tokens.add("decoder_input_ids")
+    if main == "input_ids" and sub is not None:
+        shapes["pixel_values"] = _image(sub)
+
+    def make(batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        generator = torch.Generator().manual_seed(0)
+        kwargs: dict[str, Any] = {
+            name: torch.randn(batch, *shape, generator=generator) for name, shape in shapes.items()
+        }
+        for name in sorted(tokens):
+            kwargs[name] = torch.randint(text.vocab_size, (batch, length), generator=generator)
+        return (), kwargs
+
+    words = [f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items()]
+    return make, ", ".join([*words, *(f"{name} {length}" for name in sorted(tokens))])
+
+
+def _image(config: Any) -> tuple[int, ...]:
+    size = getattr(config, "image_size", 224)
+    high, wide = (size, size) if isinstance(size, int) else tuple(size)
+    return getattr(config, "num_channels", 3), high, wide

@@ -1,0 +1,84 @@
+"""From an address to a model: files, samples, torchvision, Hugging Face.
+
+Safe by default: tensors are loaded without running code, and no remote code is ever run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import BadInput, nearest
+from ..paths import local_path
+from .model import Model
+
+_TENSOR_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+
+
+def open_model(address: str, *, arch: str | None = None, trust_pickle: bool = False) -> Model:
+    """Open the model at `address` (see DESIGN's list in the guide's page on opening models).
+
+    `arch` names the architecture of a state dict: ``torchvision:NAME``, ``sample:NAME`` or
+    ``package.module:factory``. `trust_pickle` lets a pickle run its code. Raises BadInput with one
+    sentence that says what to do; NeedsConsent where `trust_pickle` would help.
+    """
+    scheme, _, rest = address.partition(":")
+    if scheme in _SCHEMES and rest:
+        if arch is not None:
+            raise BadInput(f"--arch goes with a file of weights, not with {address}")
+        return _SCHEMES[scheme](rest)
+    return _open_path(address, arch, trust_pickle)
+
+
+def _open_path(address: str, arch: str | None, trust_pickle: bool) -> Model:
+    from . import state_file
+
+    path = local_path(address)
+    if path.is_dir():
+        if (path / "config.json").is_file():
+            from . import huggingface
+
+            return huggingface.open_folder(path)
+        raise BadInput(f"{path} is a folder without a config.json, so no Hugging Face model")
+    if not path.exists():
+        raise BadInput(f"{address}: {_why_missing(address)}")
+    if path.suffix in (".onnx", ".pt2"):
+        raise BadInput(
+            f"{path}: {path.suffix} files can be verified but not pruned; open the model they "
+            "were exported from"
+        )
+    if path.suffix not in _TENSOR_FILES:
+        raise BadInput(f"{path}: not a model file; known are {', '.join(_TENSOR_FILES)}")
+    return state_file.open_file(path, arch=arch, trust_pickle=trust_pickle)
+
+
+def _why_missing(address: str) -> str:
+    scheme, colon, rest = address.partition(":")
+    if colon and not Path(address).suffix and len(scheme) > 1:
+        return f"unknown kind of address '{scheme}'{nearest(scheme, _SCHEMES)}"
+    return "no such file or folder"
+
+
+def _sample(name: str) -> Model:
+    from . import sample
+
+    return sample.open_sample(name)
+
+
+def _torchvision(name: str) -> Model:
+    from . import torchvision
+
+    return torchvision.open_network(name)
+
+
+def _hub(name: str) -> Model:
+    from . import huggingface
+
+    return huggingface.open_hub(name)
+
+
+_SCHEMES: dict[str, Callable[[str], Model]] = {
+    "sample": _sample,
+    "torchvision": _torchvision,
+    "hf": _hub,
+}

@@ -1,0 +1,144 @@
+"""What a rule would do to one layer: its mask and the numbers beside it, fast enough for a slider.
+
+Scores are kept per criterion and ranked units per pattern, so that another sparsity costs one pass
+over the scores. The mask is the very one that ``pattern.mask`` gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..kernels.select import Ranking, SizedRanking
+from .cache import ByteCache
+from .criteria import Criterion
+from .gemm import Gemm
+from .patterns import Pattern
+from .plan import Rule
+
+_ENTRIES_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A mask of one layer and its summary.
+
+    `kept` is bool [out, in], or None where every entry is kept. `achieved` is the share of entries
+    pruned, `energy` the share of the sum of squared weights that is kept. Of `units` units of the
+    pattern `kept_units` are kept; `unit` names one. `misfit` says, in words that follow the layer's
+    path, why the rule's pattern cannot lie on the layer; then nothing is pruned.
+    """
+
+    kept: np.ndarray | None = field(repr=False)
+    achieved: float
+    energy: float
+    kept_units: int
+    units: int
+    unit: str
+    misfit: str | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the mask."""
+        return 0 if self.kept is None else int(self.kept.nbytes)
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers as plain values."""
+        return {
+            "achieved": self.achieved,
+            "energy": self.energy,
+            "kept_units": self.kept_units,
+            "units": self.units,
+            "unit": self.unit,
+            "misfit": self.misfit,
+        }
+
+
+class Previews:
+    """Makes previews of rules on layers. `matrix(layer)` gives float32 [out, in] on the CPU."""
+
+    def __init__(self, matrix: Callable[[str], np.ndarray], cache: ByteCache) -> None:
+        self._matrix = matrix
+        self._cache = cache
+
+    def of(self, layer: str, gemm: Gemm, rule: Rule) -> Preview:
+        """What `rule` would do to the layer. The last answer for each layer is kept."""
+        last = self._cache.get((layer, "preview"))
+        wanted = (rule.pattern, rule.criterion, rule.sparsity)
+        if last is not None and last[0] == wanted:
+            found: Preview = last[1]
+            return found
+        preview = self._make(layer, gemm, rule)
+        self._cache.put((layer, "preview"), (wanted, preview), preview.nbytes)
+        return preview
+
+    def given(self, mask: Tensor, matrix: np.ndarray) -> Preview:
+        """The summary of a mask that is there already, counted in weights."""
+        kept = mask.cpu().numpy()
+        count = int(np.count_nonzero(kept))
+        energy = kept_energy(matrix, kept)
+        return Preview(kept, 1 - count / kept.size, energy, count, kept.size, "weight")
+
+    def _make(self, layer: str, gemm: Gemm, rule: Rule) -> Preview:
+        pattern, matrix = rule.pattern, self._matrix(layer)
+        misfit = pattern.misfit(gemm)
+        dense = rule.sparsity == 0 and pattern.fixed_sparsity is None and pattern.unit == "weight"
+        if misfit is not None or dense:
+            return Preview(None, 0.0, 1.0, matrix.size, matrix.size, "weight", misfit)
+        scores = self._scores(layer, rule.criterion)
+        if type(pattern).mask is Pattern.mask:
+            units = self._kept_units(layer, gemm, rule, scores)
+            kept = pattern.spread(units, gemm).numpy()
+            kept_units, total = int(np.count_nonzero(units.numpy())), units.numel()
+        else:
+            mask = pattern.mask(scores, rule.sparsity, gemm)
+            kept = mask.numpy()
+            # A pattern with a choice of its own is counted by what its mask leaves of each unit.
+            units = mask if pattern.unit == "weight" else pattern.pool(mask.float(), gemm) > 0
+            kept_units, total = int(np.count_nonzero(units.numpy())), units.numel()
+        achieved = 1 - int(np.count_nonzero(kept)) / kept.size
+        energy = kept_energy(matrix, kept)
+        return Preview(kept, achieved, energy, kept_units, total, pattern.unit)
+
+    def _scores(self, layer: str, criterion: Criterion) -> Tensor:
+        return self._cache.fetch(
+            (layer, "scores", criterion),
+            lambda: criterion.scores(torch.from_numpy(self._matrix(layer))).float(),
+            lambda scores: scores.nbytes,
+        )
+
+    def _kept_units(self, layer: str, gemm: Gemm, rule: Rule, scores: Tensor) -> Tensor:
+        """`Pattern.mask` up to its last step, on units that were ranked before."""
+        pattern = rule.pattern
+        sizes = pattern.sizes(gemm)
+        key = (layer, "units", rule.criterion, pattern)
+        if sizes is None:
+            ranking = self._cache.fetch(
+                key, lambda: Ranking(pattern.pool(scores, gemm)), lambda made: made.nbytes
+            )
+            pruned = ranking.lowest(round(rule.sparsity * ranking.count))
+        else:
+            sized = self._cache.fetch(
+                key,
+                lambda: SizedRanking(pattern.pool(scores, gemm), sizes),
+                lambda made: made.nbytes,
+            )
+            pruned = sized.lowest(rule.sparsity * scores.numel())
+        return pruned.logical_not_()
+
+
+def kept_energy(matrix: np.ndarray, kept: np.ndarray) -> float:
+    """Share of the sum of squares of `matrix` [out, in] that lies under `kept`; 1 of nothing."""
+    some = everything = 0.0
+    rows = max(1, _ENTRIES_AT_ONCE // matrix.shape[1])
+    for start in range(0, len(matrix), rows):
+        part = matrix[start : start + rows]
+        left = np.multiply(part, kept[start : start + rows])
+        some += float(np.dot(left.ravel(), left.ravel()))
+        everything += float(np.dot(part.ravel(), part.ravel()))
+    return some / everything if everything else 1.0

@@ -1,0 +1,183 @@
+"""A project on disk: which model, which plan, what it came to. Versioned and written atomically.
+
+A folder with ``project.json`` (version, model address, architecture, hash of the weights, plan),
+``plan.yaml`` (the same plan for people), ``masks.safetensors`` (one bit a weight),
+``weights.safetensors`` (only after training), ``report.json`` and ``report.html``, and while a run
+is under way ``checkpoint.pt``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import BadInput
+from .files import replacing
+from .masks import Masks
+from .models.model import Model
+from .plan import Plan
+from .plan_text import write_text
+
+VERSION = 1
+FILE = "project.json"
+
+
+@dataclass(frozen=True)
+class Project:
+    """What ``project.json`` says, and where the rest lies. `digest` is None before the first run."""
+
+    folder: Path
+    address: str
+    plan: Plan
+    arch: str | None = None
+    digest: str | None = None
+
+    @classmethod
+    def is_project(cls, path: Path) -> bool:
+        """Whether `path` is a project's folder."""
+        return (path / FILE).is_file()
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Project:
+        """Read a project; raises BadInput for a folder that is none or comes from a newer version."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise BadInput(f"{folder}: no such project folder; 'secateur prune --out' makes one")
+        try:
+            data = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            version = data["version"]
+            if version != VERSION:
+                raise BadInput(f"{folder} was written by a newer Secateur (version {version})")
+            plan = Plan.from_json(data["plan"])
+            return cls(folder, data["model"], plan, data["arch"], data["hash"])
+        except FileNotFoundError:
+            raise BadInput(f"{folder} holds no {FILE}, so it is no project") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{folder / FILE} is damaged: {error}") from None
+
+    def save(self) -> None:
+        """Write ``project.json`` and ``plan.yaml``; makes the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        data = {
+            "version": VERSION,
+            "model": self.address,
+            "arch": self.arch,
+            "hash": self.digest,
+            "plan": self.plan.to_json(),
+        }
+        with replacing(self.folder / "plan.yaml") as temporary:
+            write_text(temporary, self.plan.to_json())
+        write_json(self.folder / FILE, data)
+
+    def report(self) -> dict[str, Any] | None:
+        """The last run's report, or None before the first run."""
+        path = self.folder / "report.json"
+        if not path.exists():
+            return None
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise BadInput(f"{path} is damaged: {error}") from None
+
+    def load(self) -> tuple[Model, Masks]:
+        """The model with the run's weights, and its masks (not applied).
+
+        Raises BadInput if the model is no longer the one that was pruned, or nothing was run yet.
+        """
+        from .models import open_model
+
+        masks_file = self.folder / "masks.safetensors"
+        if self.digest is None or not masks_file.exists():
+            raise BadInput(f"{self.folder} holds a plan that has not been run; prune first")
+        model = open_model(self.address, arch=self.arch)
+        if model.digest() != self.digest:
+            raise BadInput(
+                f"{self.address} has changed since {self.folder} was made from it; "
+                "put the old weights back or prune again"
+            )
+        weights = self.folder / "weights.safetensors"
+        if weights.exists():
+            model = _with_weights(model, weights)
+        masks = Masks.load(masks_file)
+        _check_masks(model, masks, masks_file)
+        return model, masks
+
+
+def save_run(
+    folder: Path, model: Model, trained: bool, masks: Masks, report: dict[str, Any], plan: Plan
+) -> None:
+    """Write a finished run as a project; what was there before is replaced file by file."""
+    from .report_html import render
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / "weights.safetensors"
+    if trained:
+        _save_weights(model, weights)
+    masks.save(folder / "masks.safetensors")
+    write_json(folder / "report.json", report)
+    with replacing(folder / "report.html") as temporary:
+        temporary.write_text(render(report), encoding="utf-8")
+    if not trained:
+        weights.unlink(missing_ok=True)
+    address = model.address
+    path = Path(address)
+    if path.exists():
+        address = str(path.resolve())
+    Project(folder, address, plan, model.arch, report["hash"]).save()
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise BadInput unless `folder` is new, empty or a project's: nothing else is written into."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file; name a folder for the project")
+    ours = ("project.json", "checkpoint.pt")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not any((folder / name).exists() for name in ours):
+            raise BadInput(f"{folder} holds other files; name a new or empty folder")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write `data` as JSON; the old file survives a failure."""
+    with replacing(path) as temporary:
+        text = json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _save_weights(model: Model, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    seen: dict[int, str] = {}
+    tensors = {}
+    for name, tensor in model.state.items():
+        if tensor.numel() == 0 or seen.setdefault(tensor.data_ptr(), name) == name:
+            tensors[name] = tensor.detach().cpu().contiguous()
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+
+
+def _with_weights(model: Model, path: Path) -> Model:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    module = model.runnable()
+    try:
+        # Tied names are stored once, so some are missing on purpose.
+        found = module.load_state_dict(load_file(path), strict=False)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise BadInput(f"{path} cannot be read: {error}") from None
+    if found.unexpected_keys:
+        raise BadInput(f"{path} does not fit {model.address}: {found.unexpected_keys[0]}")
+    return replace(model, state=module.state_dict())
+
+
+def _check_masks(model: Model, masks: Masks, path: Path) -> None:
+    for name, mask in masks.layers.items():
+        try:
+            gemm = model.info.layer(name).gemm
+        except KeyError:
+            raise BadInput(f"{path} does not fit {model.address}: no layer {name}") from None
+        if gemm is None or tuple(mask.shape) != gemm.shape:
+            raise BadInput(f"{path} does not fit {model.address}: {name} has another shape")

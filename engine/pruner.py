@@ -1,0 +1,112 @@
+"""From a plan and weights to masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from .allocation import Share
+from .errors import BadInput, nearest
+from .masks import Masks
+from .models.model import Model
+from .plan import Plan, Rule
+
+Matrix = Callable[[str], Tensor]
+
+
+def assign(model: Model, plan: Plan) -> dict[str, Rule]:
+    """The rule of each layer that the plan prunes, by path, in model order.
+
+    Raises BadInput for a rule that matches nothing or does not fit one of its layers.
+    """
+    info = model.info
+    if not info.prunable:
+        raise BadInput(f"{info.name} has no layer that can be pruned")
+    for rule in plan.rules:
+        if any(rule.matches(layer.path) for layer in info.prunable):
+            continue
+        for layer in info.layers:
+            if rule.layers == layer.path:
+                raise BadInput(f"{layer.path} cannot be pruned: {layer.reason}")
+        hint = nearest(rule.layers, [layer.path for layer in info.prunable[:200]])
+        hint = hint if "mean" in hint else f"; a layer is {info.prunable[0].path}"
+        raise BadInput(f"no prunable layer matches '{rule.layers}'{hint}")
+    rules = {}
+    for layer in info.prunable:
+        rule = plan.rule_for(layer.path)  # type: ignore[assignment]
+        if rule is None or rule.sparsity == 0:
+            continue
+        assert layer.gemm is not None
+        misfit = rule.pattern.misfit(layer.gemm)
+        if misfit:
+            raise BadInput(f"{layer.path} {misfit}")
+        rules[layer.path] = rule
+    return rules
+
+
+def check_finite(model: Model, paths: Iterator[str] | list[str]) -> None:
+    """Raise BadInput for the first layer whose weights hold NaN or infinity."""
+    for path in paths:
+        weight = model.weight(path)
+        bad = weight.numel() - int(torch.isfinite(weight).sum())
+        if bad:
+            raise BadInput(
+                f"{path} has {bad} weights that are NaN or infinite; repair the model or leave "
+                "this layer out of the plan"
+            )
+
+
+class Pruner:
+    """Makes masks for the layers of `rules` from the weights that `matrix` gives by path."""
+
+    def __init__(self, model: Model, plan: Plan, rules: dict[str, Rule], matrix: Matrix) -> None:
+        self._info = model.info
+        self._plan = plan
+        self._rules = rules
+        self._matrix = matrix
+        self._vectors = _vectors(model, rules)
+
+    def sparsities(self) -> dict[str, float]:
+        """The sparsity that each layer is to reach, by the plan's allocation."""
+        free = {p: r for p, r in self._rules.items() if r.pattern.fixed_sparsity is None}
+        shares = {path: self._share(path, rule) for path, rule in free.items()}
+        chosen = self._plan.allocation.allocate(shares)
+        return {path: chosen.get(path, rule.sparsity) for path, rule in self._rules.items()}
+
+    def _share(self, path: str, rule: Rule) -> Share:
+        gemm = self._info.layer(path).gemm
+        assert gemm is not None
+        scores = rule.criterion.scores
+
+        def units() -> Tensor:
+            return rule.pattern.pool(scores(self._matrix(path)), gemm)
+
+        out, ins = gemm.shape
+        return Share(rule.sparsity, out * ins, units, rule.pattern.sizes(gemm))
+
+    def mask(self, path: str, sparsity: float) -> Tensor:
+        """The bool [out, in] mask of one layer at `sparsity`."""
+        rule, gemm = self._rules[path], self._info.layer(path).gemm
+        scores = rule.criterion.scores(self._matrix(path))
+        return rule.pattern.mask(scores, sparsity, gemm)
+
+    def with_vectors(self, layers: dict[str, Tensor]) -> Masks:
+        """Masks of layers, and of the biases and norms that go with removed outputs."""
+        vectors: dict[str, Tensor] = {}
+        for path, names in self._vectors.items():
+            alive = layers[path].any(dim=1)
+            for name in names:
+                vectors[name] = alive
+        return Masks(layers, vectors)
+
+
+def _vectors(model: Model, rules: dict[str, Rule]) -> dict[str, tuple[str, ...]]:
+    removing = [path for path, rule in rules.items() if rule.pattern.removes]
+    if not removing or model.module is None:
+        return {}
+    from .dependencies import trace
+
+    channels = trace(model)
+    return {path: channels.vectors(path) for path in removing}

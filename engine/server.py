@@ -1,0 +1,277 @@
+"""The engine's process: answers the studio's requests and runs one heavy job at a time.
+
+Light requests are answered at once by the thread that reads the stream, also while a job runs.
+Jobs run on one worker thread and send events. See `protocol` for the frames and the guide's page
+on remote engines for the list of methods.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from . import protocol
+from .control import Control, Stopped
+from .errors import BadInput, NeedsConsent
+from .events import Cancelled, Event, Failed, Finished
+from .plan import Plan
+from .protocol import Decoder, Message, encode
+from .workspace import Workspace
+
+Arrays = dict[str, np.ndarray]
+Params = dict[str, Any]
+
+
+def serve() -> int:
+    """Speak the protocol on standard input and output until the input ends."""
+    # Whatever a library prints must not get between the frames.
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    faulthandler.enable()
+    source = os.fdopen(os.dup(0), "rb", buffering=0)
+    # A child process that a library starts must not read our frames.
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    server = Server(out)
+    decoder = Decoder()
+    while data := source.read(1 << 20):
+        for message in decoder.feed(data):
+            server.handle(message)
+    server.close()
+    return 0
+
+
+class Server:
+    """One studio's engine: a workspace, at most one job, and the stream out."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+        self._workspace = Workspace()
+        self._job: _Job | None = None
+        self._last_job = 0
+        self._methods: dict[str, Callable[[Params], tuple[Any, Arrays]]] = {
+            "hello": self._hello,
+            "examples": self._examples,
+            "tile": self._tile,
+            "value": self._value,
+            "histogram": self._histogram,
+            "start": self._start,
+            "cancel": self._cancel,
+            "pause": self._pause,
+            "unpause": self._unpause,
+        }
+
+    def handle(self, message: Message) -> None:
+        """Answer one request; every fault becomes an error reply."""
+        number = message.header.get("id")
+        try:
+            method = self._methods.get(message.header.get("method", ""))
+            if method is None:
+                raise BadInput(f"this engine knows no '{message.header.get('method')}'")
+            result, arrays = method(message.header.get("params", {}))
+            self.send(Message({"type": "reply", "id": number, "result": result}, arrays))
+        except Exception as error:
+            if not isinstance(error, BadInput):
+                traceback.print_exc(file=sys.stderr)
+            known = isinstance(error, BadInput)
+            text = str(error) if known else f"{type(error).__name__}: {error}"
+            failure = {"message": text, "bad_input": known}
+            self.send(Message({"type": "reply", "id": number, "error": failure}))
+
+    def send(self, message: Message) -> None:
+        """Write one frame whole, from whichever thread."""
+        data = memoryview(encode(message))
+        with self._lock:
+            while data:
+                data = data[self._out.write(data) :]
+
+    def close(self) -> None:
+        """The studio has gone: stop the job, give it a moment to save its checkpoint, and leave."""
+        if self._job is not None:
+            self._job.control.cancel()
+            self._job.thread.join(timeout=5)
+        sys.stderr.flush()
+        os._exit(0)
+
+    def _hello(self, params: Params) -> tuple[Any, Arrays]:
+        import torch
+
+        from .. import __version__
+
+        cuda = torch.cuda.is_available()
+        return {
+            "protocol": protocol.VERSION,
+            "version": __version__,
+            "torch": torch.__version__,
+            "device": "cuda" if cuda else "cpu",
+            "device_name": torch.cuda.get_device_name() if cuda else "CPU",
+            "threads": torch.get_num_threads(),
+            "pid": os.getpid(),
+        }, {}
+
+    def _examples(self, params: Params) -> tuple[Any, Arrays]:
+        from .views import examples
+
+        return {}, examples()
+
+    def _tile(self, params: Params) -> tuple[Any, Arrays]:
+        masks, trained = self._workspace.current()
+        return self._workspace.views().tile(
+            params["layer"], params["view"], params["rect"], params["size"],
+            rule=params.get("rule"), masks=masks, trained=trained,
+        )  # fmt: skip
+
+    def _value(self, params: Params) -> tuple[Any, Arrays]:
+        masks, trained = self._workspace.current()
+        return self._workspace.views().value(
+            params["layer"], params["row"], params["column"],
+            rule=params.get("rule"), masks=masks, trained=trained,
+        ), {}  # fmt: skip
+
+    def _histogram(self, params: Params) -> tuple[Any, Arrays]:
+        masks, trained = self._workspace.current()
+        return self._workspace.views().histogram(
+            params["layer"], rule=params.get("rule"), bins=params.get("bins", 128),
+            masks=masks, trained=trained,
+        )  # fmt: skip
+
+    def _start(self, params: Params) -> tuple[Any, Arrays]:
+        if self._job is not None and self._job.thread.is_alive():
+            raise BadInput("the engine is busy with another job; cancel it or wait for its end")
+        make = JOBS.get(params["job"])
+        if make is None:
+            raise BadInput(f"this engine knows no job '{params['job']}'")
+        self._last_job += 1
+        self._job = _Job(self._last_job, make, self._workspace, params["params"], self.send)
+        self._job.thread.start()
+        return {"job": self._last_job}, {}
+
+    def _running(self, params: Params) -> Control:
+        if self._job is None or self._job.number != params["job"]:
+            raise BadInput(f"job {params['job']} is not running")
+        return self._job.control
+
+    def _cancel(self, params: Params) -> tuple[Any, Arrays]:
+        self._running(params).cancel()
+        return {}, {}
+
+    def _pause(self, params: Params) -> tuple[Any, Arrays]:
+        self._running(params).pause()
+        return {}, {}
+
+    def _unpause(self, params: Params) -> tuple[Any, Arrays]:
+        self._running(params).unpause()
+        return {}, {}
+
+
+JobEvents = Callable[[Workspace, Params, Control], Iterable[Event]]
+
+
+class _Job:
+    """A heavy job on its own thread; sends its events, exactly one of them terminal."""
+
+    def __init__(
+        self,
+        number: int,
+        events: JobEvents,
+        workspace: Workspace,
+        params: Params,
+        send: Callable[[Message], None],
+    ) -> None:
+        self.number = number
+        self.control = Control()
+        self._send = send
+        self._events = lambda: events(workspace, params, self.control)
+        self.thread = threading.Thread(target=self._work, name=f"job {number}", daemon=True)
+
+    def _work(self) -> None:
+        try:
+            for event in self._events():
+                self._say(event)
+                if event.terminal:
+                    return
+            raise RuntimeError("the job ended without saying how")
+        except Stopped:
+            self._say(Cancelled())
+        except NeedsConsent as error:
+            self._say(Failed(str(error), bad_input=True, consent=True))
+        except BadInput as error:
+            self._say(Failed(str(error), bad_input=True))
+        except MemoryError:
+            self._say(Failed("There is not enough memory for this; try a smaller batch or model."))
+        except Exception as error:
+            detail = traceback.format_exc()
+            sys.stderr.write(detail)
+            self._say(Failed(f"{type(error).__name__}: {error}", detail=detail))
+
+    def _say(self, event: Event) -> None:
+        self._send(Message({"type": "event", "job": self.number, "event": event.to_json()}))
+
+
+def _open(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
+    result = workspace.open(params["address"], params.get("arch"), bool(params.get("trust")))
+    control.check()
+    yield Finished(result)
+
+
+def _prune(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
+    plan, folder = Plan.from_json(params["plan"]), Path(params["out"])
+    device, resume = params.get("device", "auto"), bool(params.get("resume"))
+    return workspace.prune(plan, folder, device, resume, control)
+
+
+def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
+    from .measure import measure
+
+    model = workspace.model()
+    masks, _ = workspace.finished()
+    return measure(
+        workspace.finished_model() if masks is not None else model,
+        masks,
+        batch=params.get("batch", 1),
+        layers=params.get("layers"),
+        patterns=params.get("patterns"),
+        sparsities=params.get("sparsities"),
+        device=params.get("device", "auto"),
+        cancel=control.cancelled,
+    )
+
+
+def _export(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
+    from .export import export
+    from .project import Project
+
+    model, masks = Project.open(params["project"]).load()
+    control.check()
+    yield Finished(export(model, masks, params["format"], Path(params["out"])).to_json())
+
+
+def _verify(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
+    from .models import open_model
+    from .project import Project
+    from .verify import verify
+
+    against = params["against"]
+    if Project.is_project(Path(against)):
+        model, masks = Project.open(against).load()
+    else:
+        model, masks = open_model(against), None  # type: ignore[assignment]
+    yield Finished(verify(Path(params["exported"]), model, masks).to_json())
+
+
+JOBS: dict[str, JobEvents] = {
+    "open": _open,
+    "prune": _prune,
+    "measure": _measure,
+    "export": _export,
+    "verify": _verify,
+}

@@ -1,0 +1,159 @@
+"""Results as people read them in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .events import Event, Log, Metric, Progress, Started
+
+Json = dict[str, Any]
+
+
+def table(rows: list[list[str]], head: list[str], right: tuple[int, ...] = ()) -> str:
+    """Rows under a head, in columns; the columns in `right` are flush right."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(cells: list[str]) -> str:
+        parts = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "  ".join(parts).rstrip()
+
+    return "\n".join([line(head), line(["─" * w for w in widths]), *(line(row) for row in rows)])
+
+
+def size(count: int) -> str:
+    """Bytes for people: 12.6 MB."""
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def percent(share: float | None) -> str:
+    """A share as 74.8 %, a dash for None."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def inspect(info: Json) -> str:
+    """The layer table."""
+    rows = [
+        [
+            layer["path"],
+            layer["kind"],
+            "×".join(map(str, layer["shape"])),
+            "×".join(map(str, layer["gemm"])) if layer["gemm"] else "–",
+            f"{layer['params']:,}",
+            percent(layer["density"]),
+            "yes" if layer["prunable"] else f"no: {layer['reason']}",
+        ]
+        for layer in info["layers"]
+    ]
+    head = ["layer", "type", "shape", "W[out×in]", "params", "density", "prunable"]
+    flops = f", {info['flops'] / 1e9:.2f} GFLOPs a sample" if info["flops"] else ""
+    lines = [
+        table(rows, head, right=(4, 5)),
+        f"\n{info['name']}: {info['params']:,} parameters, {size(info['bytes'])}{flops}, "
+        f"{info['prunable']} of {len(info['layers'])} layers prunable",
+        *(f"note: {note}" for note in info["notes"]),
+    ]
+    if "check" in info:
+        check = info["check"]
+        lines.append(
+            f"check: {len(check['layers'])} layers through their GEMM view, largest relative "
+            f"difference {check['largest']:.2e}"
+        )
+        lines += [f"not checked: {path}: {why}" for path, why in check["skipped"].items()]
+    return "\n".join(lines)
+
+
+def prune(report: Json) -> str:
+    """What a run came to."""
+    rows = [
+        [
+            layer["path"],
+            layer["pattern"],
+            percent(layer["requested"]),
+            percent(layer["achieved"]),
+            f"{layer['zeros']:,} of {layer['weights']:,}",
+        ]
+        for layer in report["layers"]
+    ]
+    head = ["layer", "pattern", "requested", "achieved", "zeros"]
+    size_now, accuracy = report["bytes"], report["accuracy"]
+    lines = [
+        table(rows, head, right=(2, 3, 4)),
+        f"\nzeros     {percent(report['sparsity'])} of the pruned layers' weights; "
+        f"{report['nonzeros']:,} of {report['params']:,} parameters are left",
+        f"bytes     {size(size_now['dense'])} dense, {size(size_now['compressed'])} compressed",
+        "time      not measured; secateur measure does",
+    ]
+    if accuracy["dense"] is not None:
+        dense, pruned = percent(accuracy["dense"]), percent(accuracy["pruned"])
+        lines.append(f"accuracy  {dense} dense, {pruned} pruned")
+    lines.append(f"project   {report['project']}")
+    return "\n".join(lines)
+
+
+def measure(result: Json) -> str:
+    """The latency table."""
+    rows = [
+        [
+            cell["layer"] or "whole model",
+            cell["pattern"] or "–",
+            percent(cell["kept"]),
+            str(cell["batch"]),
+            cell["ran"],
+            f"{cell['dense_ms']:.3f}",
+            f"{cell['ms']:.3f}",
+            f"{cell['speedup']:.2f}×",
+            f"±{100 * cell['spread']:.0f} %",
+        ]
+        for cell in result["cells"]
+    ]
+    head = ["layer", "pattern", "kept", "batch", "ran", "dense ms", "ms", "speed-up", "spread"]
+    return table(rows, head, right=(2, 3, 5, 6, 7, 8))
+
+
+def export(result: Json) -> str:
+    """What an export wrote, and that it reads back."""
+    lines = [
+        f"{result['path']}: {size(result['bytes'])} (dense: {size(result['dense_bytes'])})",
+        f"read back: {'equal' if result['equal'] else 'DIFFERENT'}, largest difference "
+        f"{result['max_difference']:.2g}",
+        *(f"note: {note}" for note in result["notes"]),
+    ]
+    return "\n".join(lines)
+
+
+def verify(result: Json) -> str:
+    """Whether two models agree."""
+    verdict = "equal" if result["equal"] else "not equal"
+    agreement = result["agreement"]
+    lines = [
+        f"{verdict}: largest difference {result['max_difference']:.2g} "
+        f"(tolerance {result['tolerance']:.1g}) over {result['inputs']} inputs"
+    ]
+    if agreement is not None:
+        lines.append(f"same answer on {percent(agreement)} of them")
+    return "\n".join(lines)
+
+
+def follow(event: Event) -> None:
+    """Show a running job on stderr, one line that moves where stderr is a terminal."""
+    moving = sys.stderr.isatty()
+    if isinstance(event, Progress) and moving:
+        left = "" if event.seconds_left is None else f", {event.seconds_left:.0f} s left"
+        sys.stderr.write(f"\r\x1b[2K{event.done}/{event.total} {event.text}{left}")
+    elif isinstance(event, Started):
+        sys.stderr.write(f"{event.title}\n")
+    elif isinstance(event, Log):
+        sys.stderr.write(f"{'warning: ' if event.level == 'warning' else ''}{event.text}\n")
+    elif isinstance(event, Metric) and "loss" in event.values:
+        clear = "\r\x1b[2K" if moving else ""
+        values = "  ".join(f"{name} {value:.4f}" for name, value in event.values.items())
+        sys.stderr.write(f"{clear}step {event.step}  {values}\n")
+    sys.stderr.flush()

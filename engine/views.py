@@ -1,0 +1,359 @@
+"""Pictures and numbers of a model's matrices: what the studio shows of weights and masks.
+
+Big arrays never leave the engine. A view is asked for by its rectangle and its size in pixels and
+comes back as bytes. One thread asks at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..kernels import pyramid
+from .cache import ByteCache
+from .errors import BadInput
+from .gemm import Gemm
+from .info import LayerInfo
+from .masks import Masks
+from .models.model import Model
+from .patterns import PATTERNS, Pattern
+from .plan import Plan, Rule
+from .preview import Preview, Previews
+
+VIEWS = ("magnitude", "peak", "weight", "change")
+_BUDGET = 512 << 20
+_MOST_PIXELS = 4096
+_SAMPLE = 1 << 20
+_ENTRIES_AT_ONCE = 1 << 16
+_CUT = 0.5
+_EXAMPLE = 12
+
+Json = dict[str, Any]
+Arrays = dict[str, np.ndarray]
+RuleLike = Rule | Mapping[str, Any] | None
+Trained = Mapping[str, Tensor] | None
+
+
+class Views:
+    """Answers what the studio asks of one opened model.
+
+    `rule` is a plan's rule, as an object or as a plan file writes it: the answer is a preview of
+    its mask over the weights as loaded. Without one the answer shows `masks`, where they have the
+    layer, over the `trained` weights: stored parameters by their state-dict names, which must not
+    change under one mapping, or None for the weights as loaded.
+    """
+
+    def __init__(self, model: Model, budget: int = _BUDGET) -> None:
+        self._model = model
+        self._cache = ByteCache(budget)
+        self._previews = Previews(self._loaded, self._cache)
+        self._trained: Trained = None
+        self._generation = 0
+
+    def invalidate(self, layer: str | None = None) -> None:
+        """Forget what was made of a layer's weights, or of all."""
+        self._cache.forget(layer)
+
+    def tile(
+        self,
+        layer: str,
+        view: str,
+        rect: Sequence[int],
+        size: Sequence[int],
+        rule: RuleLike = None,
+        masks: Masks | None = None,
+        trained: Trained = None,
+    ) -> tuple[Json, Arrays]:
+        """A picture of a rectangle of W[out, in], and the summary of the layer's mask.
+
+        `rect` is (top, left, bottom, right) in cells and is cut to the matrix; `size` is (height,
+        width) in pixels. The arrays `value` and `density` are uint8 [h, w] with h and w at most
+        `size` and at most the cells: a pixel is never less than a cell. `value` runs from 0 at
+        `lo` to 255 at `hi`: the mean of |w| ("magnitude"), its maximum ("peak"), the signed mean
+        ("weight") or the mean of |trained - loaded| ("change") over the pixel's cells, pruned
+        ones included. `density` is the share of kept cells, 255 for all.
+
+        `lo` and `hi` leave half a percent of the pixels out at either end, at this zoom over the
+        whole layer, so that panning does not change colours; "weight" is symmetric about zero.
+        """
+        info, gemm = self._layer(layer)
+        if view not in VIEWS:
+            raise ValueError(f"no view {view!r}; there are {', '.join(VIEWS)}")
+        box, rows, columns = _pixels(rect, size, gemm.shape)
+        preview = self._preview(info, gemm, rule, masks, trained)
+        if rule is not None and view != "change":
+            trained = None
+        low, high, value = self._cache.fetch(
+            (layer, "tile", view, box, tuple(size), self._age(trained)),
+            lambda: self._picture(info, gemm, view, rows, columns, trained),
+            lambda made: made[2].nbytes,
+        )
+        if preview.kept is None:
+            density = np.full(value.shape, 255, np.uint8)
+        else:
+            density = _bytes(pyramid.densities(preview.kept, rows, columns), 0.0, 1.0)
+        meta = {"lo": low, "hi": high, **preview.summary()}
+        return meta, {"value": value, "density": density}
+
+    def value(
+        self,
+        layer: str,
+        row: int,
+        column: int,
+        rule: RuleLike = None,
+        masks: Masks | None = None,
+        trained: Trained = None,
+    ) -> Json:
+        """``value``, the weight W[row, column], and ``kept``; raises IndexError outside of W."""
+        info, gemm = self._layer(layer)
+        out, ins = gemm.shape
+        if not (0 <= row < out and 0 <= column < ins):
+            raise IndexError(f"{layer} is {out}x{ins}, without an entry at {row}, {column}")
+        preview = self._preview(info, gemm, rule, masks, trained)
+        trained = trained if rule is None else None
+        value = float(self._matrix(info, gemm, trained)[row, column])
+        return {"value": value, "kept": preview.kept is None or bool(preview.kept[row, column])}
+
+    def histogram(
+        self,
+        layer: str,
+        rule: RuleLike = None,
+        bins: int = 128,
+        masks: Masks | None = None,
+        trained: Trained = None,
+    ) -> tuple[Json, Arrays]:
+        """How the weights are distributed, all of them and the kept ones.
+
+        The `bins` (an even number) run from ``lo`` = -max |w| to ``hi`` = max |w|, so that adding
+        up mirrored bins gives the distribution of |w|. Arrays: ``edges`` float32 [bins + 1],
+        ``all`` and ``kept`` int64 [bins]. ``zeros`` counts weights that are zero in themselves;
+        ``mean`` and ``std`` are over all, ``kept_mean`` and ``kept_std`` over the kept.
+        """
+        info, gemm = self._layer(layer)
+        if bins < 2 or bins % 2:
+            raise ValueError(f"bins must be an even number, not {bins}")
+        preview = self._preview(info, gemm, rule, masks, trained)
+        matrix = self._matrix(info, gemm, trained if rule is None else None)
+        counts = _Counts(matrix, preview.kept, bins)
+        edges = np.linspace(-counts.peak, counts.peak, bins + 1, dtype=np.float32)
+        (mean, std), (kept_mean, kept_std) = counts.moments(False), counts.moments(True)
+        meta = {
+            "lo": -counts.peak,
+            "hi": counts.peak,
+            "zeros": counts.zeros,
+            "total": matrix.size,
+            "mean": mean,
+            "std": std,
+            "kept_mean": kept_mean,
+            "kept_std": kept_std,
+            **preview.summary(),
+        }
+        return meta, {"edges": edges, "all": counts.all, "kept": counts.kept}
+
+    def _layer(self, path: str) -> tuple[LayerInfo, Gemm]:
+        try:
+            info = self._model.info.layer(path)
+        except KeyError:
+            raise BadInput(f"the model has no layer {path}") from None
+        if info.gemm is None:
+            raise BadInput(f"{path} has no weight matrix: {info.reason}")
+        return info, info.gemm
+
+    def _age(self, trained: Trained) -> int:
+        """0 for the weights as loaded, else a number that is new for each new mapping."""
+        if trained is None:
+            return 0
+        if trained is not self._trained:
+            self._trained, self._generation = trained, self._generation + 1
+        return self._generation
+
+    def _loaded(self, layer: str) -> np.ndarray:
+        info, gemm = self._layer(layer)
+        return self._matrix(info, gemm, None)
+
+    def _matrix(self, info: LayerInfo, gemm: Gemm, trained: Trained) -> np.ndarray:
+        """W[out, in] as contiguous float32; the weight's own memory where that is what it is."""
+        if trained is not None and info.weight in trained:
+            return _plain(gemm.view(trained[info.weight].detach()))
+        weight = self._model.state[info.weight].detach()
+        made = self._cache.get((info.path, "matrix"))
+        if made is None:
+            made = _plain(gemm.view(weight))
+            if made.ctypes.data != weight.data_ptr():
+                self._cache.put((info.path, "matrix"), made, made.nbytes)
+        matrix: np.ndarray = made
+        return matrix
+
+    def _preview(
+        self, info: LayerInfo, gemm: Gemm, rule: RuleLike, masks: Masks | None, trained: Trained
+    ) -> Preview:
+        if rule is not None:
+            return self._previews.of(info.path, gemm, _as_rule(rule))
+        mask = None if masks is None else masks.layers.get(info.path)
+        if mask is None:
+            total = gemm.shape[0] * gemm.shape[1]
+            return Preview(None, 0.0, 1.0, total, total, "weight")
+        matrix = self._matrix(info, gemm, trained)
+        key, age = (info.path, "given"), self._age(trained)
+        last = self._cache.get(key)
+        if last is None or last[0] is not mask or last[1] != age:
+            last = (mask, age, self._previews.given(mask, matrix))
+            self._cache.put(key, last, 0)
+        found: Preview = last[2]
+        return found
+
+    def _picture(
+        self,
+        info: LayerInfo,
+        gemm: Gemm,
+        view: str,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        trained: Trained,
+    ) -> tuple[float, float, np.ndarray]:
+        matrix = self._matrix(info, gemm, trained)
+        if view == "change":
+            matrix = np.abs(matrix - self._loaded(info.path))
+        pixels = _pooled(matrix, view, rows, columns)
+        shown = (rows[-1] - rows[0], columns[-1] - columns[0])
+        if shown == gemm.shape:
+            low, high = _limits(pixels, view)
+        else:
+            steps = tuple(
+                _step(cells / count) for cells, count in zip(shown, pixels.shape, strict=True)
+            )
+            low, high = self._cache.fetch(
+                (info.path, "limits", view, steps, self._age(trained)),
+                lambda: _limits_at(matrix, view, steps),
+                lambda made: 0,
+            )
+        return low, high, _bytes(pixels, low, high)
+
+
+def examples() -> Arrays:
+    """A small mask of every pattern at 50 %, uint8 [12, 12], 1 = kept, made by its own `mask`.
+
+    A pattern that needs convolution kernels is shown on 4 x 4 kernels of 3 x 3, each where it
+    stands for an output and an input channel.
+    """
+    return {kind: example(PATTERNS.parse(kind)) for kind in PATTERNS.kinds()}
+
+
+def example(pattern: Pattern) -> np.ndarray:
+    """One picture of `examples`."""
+    generator = torch.Generator().manual_seed(20)
+    sparsity = 0.5 if pattern.fixed_sparsity is None else pattern.fixed_sparsity
+    plain = Gemm((_EXAMPLE, _EXAMPLE))
+    if pattern.misfit(plain) is None:
+        mask = pattern.mask(torch.rand(plain.shape, generator=generator), sparsity, plain)
+        return mask.to(torch.uint8).numpy()
+    side = _EXAMPLE // 3
+    kernels = Gemm((side, side, 3, 3), (3, 3))
+    mask = pattern.mask(torch.rand(kernels.shape, generator=generator), sparsity, kernels)
+    laid = mask.view(side, side, 3, 3).transpose(1, 2).reshape(_EXAMPLE, _EXAMPLE)
+    return laid.to(torch.uint8).numpy()
+
+
+def _as_rule(rule: Rule | Mapping[str, Any]) -> Rule:
+    if isinstance(rule, Rule):
+        return rule
+    return Plan.from_json({"rules": [dict(rule)]}).rules[0]
+
+
+def _plain(matrix: Tensor) -> np.ndarray:
+    return matrix.cpu().float().contiguous().numpy()
+
+
+def _pixels(
+    rect: Sequence[int], size: Sequence[int], shape: tuple[int, int]
+) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """The rectangle cut to the matrix, and the borders of its pixels in cells."""
+    top, left = max(0, rect[0]), max(0, rect[1])
+    bottom, right = min(shape[0], rect[2]), min(shape[1], rect[3])
+    height, width = (min(int(pixels), _MOST_PIXELS) for pixels in size)
+    rows = pyramid.edges(top, bottom, height)
+    return (top, left, bottom, right), rows, pyramid.edges(left, right, width)
+
+
+def _pooled(matrix: np.ndarray, view: str, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    pools = {"peak": pyramid.peaks, "weight": pyramid.means}
+    return pools.get(view, pyramid.magnitudes)(matrix, rows, columns)
+
+
+def _limits(pixels: np.ndarray, view: str) -> tuple[float, float]:
+    """The values between which colours run: robust against single pixels where there are others."""
+    if view == "weight":
+        sizes = np.abs(pixels)
+        high = float(np.percentile(sizes, 100 - 2 * _CUT)) or float(sizes.max()) or 1.0
+        return -high, high
+    low, high = np.percentile(pixels, [_CUT, 100 - _CUT])
+    if low == high:
+        low, high = pixels.min(), pixels.max()
+    return float(low), float(high)
+
+
+def _limits_at(matrix: np.ndarray, view: str, steps: tuple[int, ...]) -> tuple[float, float]:
+    """`_limits` of the whole matrix in pixels of `steps` cells, from a million of them at most."""
+    pixels = matrix
+    if max(steps) > 1:
+        rows, columns = (
+            pyramid.edges(0, cells, max(1, cells // step))
+            for cells, step in zip(matrix.shape, steps, strict=True)
+        )
+        pixels = _pooled(matrix, view, rows, columns)
+    if pixels.size > _SAMPLE:
+        # Drawn, not every n-th: an even stride would meet the same kernel position each time.
+        places = np.random.default_rng(0).integers(pixels.size, size=_SAMPLE)
+        pixels = pixels.ravel()[places]
+    return _limits(pixels if view == "weight" else np.abs(pixels), view)
+
+
+def _step(cells: float) -> int:
+    """The zoom level of some cells per pixel: the next lower of 1, 2, 3, 4, 6, 8, 12 and so on."""
+    step = 1
+    while step * 2 <= cells:
+        step *= 2
+    return step * 3 // 2 if step > 1 and step * 3 // 2 <= cells else step
+
+
+def _bytes(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    if high <= low:
+        return np.full(pixels.shape, 255 if high > 0 else 0, np.uint8)
+    scaled = (np.nan_to_num(pixels) - low) * np.float32(255 / (high - low)) + np.float32(0.5)
+    return np.clip(scaled, 0, 255).astype(np.uint8)
+
+
+class _Counts:
+    """Histogram and moments of W and of its kept entries, in one pass over pieces."""
+
+    def __init__(self, matrix: np.ndarray, kept: np.ndarray | None, bins: int) -> None:
+        flat = matrix.ravel()
+        flags = None if kept is None else kept.ravel()
+        self.peak = float(max(flat.max(), -flat.min())) if flat.size else 0.0
+        scale = bins / (2 * self.peak) if self.peak else 0.0
+        both = np.zeros(2 * bins, np.int64)
+        self.zeros = 0
+        self._sums = np.zeros((2, 3))
+        for start in range(0, flat.size, _ENTRIES_AT_ONCE):
+            part = flat[start : start + _ENTRIES_AT_ONCE].astype(np.float64)
+            place = np.minimum(((part + self.peak) * scale).astype(np.int64), bins - 1)
+            inside = None if flags is None else flags[start : start + _ENTRIES_AT_ONCE]
+            place += bins if inside is None else inside * bins
+            both += np.bincount(place, minlength=2 * bins)
+            self.zeros += int(np.count_nonzero(part == 0))
+            left = part if inside is None else part[inside]
+            self._sums += [[x.size, x.sum(), np.dot(x, x)] for x in (part, left)]
+        self.kept = both[bins:]
+        self.all = both[:bins] + self.kept
+
+    def moments(self, kept: bool) -> tuple[float, float]:
+        """Mean and standard deviation of all weights or of the kept ones; zeros of none."""
+        count, total, squares = self._sums[int(kept)]
+        if not count:
+            return 0.0, 0.0
+        mean = total / count
+        return float(mean), float(max(0.0, squares / count - mean * mean) ** 0.5)

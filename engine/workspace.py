@@ -1,0 +1,107 @@
+"""What the engine's process holds between requests: the open model, its run, its views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .control import Control
+from .errors import BadInput
+from .events import Event, Finished
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .masks import Masks
+    from .models.model import Model
+    from .runner import Run
+    from .views import Views
+
+
+class Workspace:
+    """One open model. Replaced as a whole by `open`, so that other threads see old or new."""
+
+    def __init__(self) -> None:
+        self._open: tuple[Model, Views] | None = None
+        self._run: Run | None = None
+        self._done: tuple[Model, Masks] | None = None
+
+    def model(self) -> Model:
+        """The open model; raises BadInput if there is none."""
+        if self._open is None:
+            raise BadInput("no model is open")
+        return self._open[0]
+
+    def views(self) -> Views:
+        """Pictures of the open model; raises BadInput if there is none."""
+        if self._open is None:
+            raise BadInput("no model is open")
+        return self._open[1]
+
+    def current(self) -> tuple[Masks | None, Mapping[str, Tensor] | None]:
+        """The masks to show (of the run under way, else of the last one) and trained weights."""
+        if self._run is not None:
+            return self._run.masks, None
+        if self._done is not None:
+            model, masks = self._done
+            return masks, model.state if model.state is not self.model().state else None
+        return None, None
+
+    def finished(self) -> tuple[Masks | None, Mapping[str, Tensor] | None]:
+        """Masks and weights of the last finished run, or (None, None)."""
+        return (self._done[1], self._done[0].state) if self._done else (None, None)
+
+    def finished_model(self) -> Model:
+        """The model with the weights of the last finished run, else as opened."""
+        return self._done[0] if self._done else self.model()
+
+    def open(self, address: str, arch: str | None, trust: bool) -> dict[str, Any]:
+        """Open a model or a project; on failure what was open stays."""
+        from .models import open_model
+        from .project import Project
+        from .views import Views
+
+        project, done = None, None
+        if Project.is_project(Path(address)):
+            opened = Project.open(address)
+            model = open_model(opened.address, arch=opened.arch, trust_pickle=trust)
+            report = opened.report()
+            if report is not None:
+                done = opened.load()
+            project = {"path": address, "plan": opened.plan.to_json(), "report": report}
+        else:
+            model = open_model(address, arch=arch, trust_pickle=trust)
+        self._run, self._done = None, done
+        self._open = (model, Views(model))
+        return {"info": model.info.to_json(), "project": project}
+
+    def prune(
+        self, plan: Plan, folder: Path, device: str, resume: bool, control: Control
+    ) -> Iterable[Event]:
+        """Run a plan and write it as a project in `folder`."""
+        from .project import check_folder, save_run
+        from .runner import CHECKPOINT, Run
+
+        check_folder(folder)
+        run = Run(self.model(), plan, control=control, folder=folder, device=device)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        self._run = run
+        try:
+            for event in run.events():
+                if isinstance(event, Finished):
+                    event = self._finish(run, plan, folder, save_run)
+                yield event
+        finally:
+            self._run = None
+
+    def _finish(self, run: Run, plan: Plan, folder: Path, save: Any) -> Finished:
+        outcome = run.outcome
+        assert outcome is not None
+        result = {**outcome.report.to_json(), "project": str(folder)}
+        save(folder, outcome.model, outcome.trained, outcome.masks, result, plan)
+        self._done = (outcome.model, outcome.masks)
+        return Finished(result)

@@ -1,0 +1,101 @@
+"""What every storage format of a matrix W[out, in] is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+
+class Unfit(ValueError):
+    """The matrix does not have the layout that the format stores."""
+
+
+@dataclass(frozen=True, eq=False)
+class SparseMatrix(ABC):
+    """A matrix of `shape` (out, in), stored so that zeros cost little.
+
+    Exact for every floating dtype: each entry other than zero comes back bit for bit, in place.
+    The one thing not kept is the sign of a zero: ``-0.0`` is a zero like any other and comes back
+    as ``+0.0`` (`Dense` alone keeps it). Tensors stay on the device of the matrix.
+    """
+
+    kind: ClassVar[str]
+    shape: tuple[int, int]
+
+    @classmethod
+    @abstractmethod
+    def from_dense(cls, matrix: Tensor) -> Self:
+        """Store a floating [out, in] matrix; raises Unfit if its zeros lie otherwise."""
+
+    @abstractmethod
+    def to_dense(self) -> Tensor:
+        """The matrix again, [out, in], contiguous, in its own dtype."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, Tensor]:
+        """The tensors that hold it, by name, contiguous: what a file has to keep beside `meta`."""
+
+    def meta(self) -> dict[str, Any]:
+        """The plain JSON values that `from_parts` needs beside the tensors."""
+        return {"shape": list(self.shape)}
+
+    @classmethod
+    @abstractmethod
+    def from_parts(cls, parts: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Self:
+        """Read what `parts` and `meta` gave.
+
+        Raises ValueError or KeyError where they are not what this format writes, so that a damaged
+        file is refused and never read out of bounds.
+        """
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.nbytes for part in self.parts().values())
+
+
+Candidate = Callable[[Tensor], SparseMatrix]
+
+
+def smallest(matrix: Tensor, candidates: Iterable[Candidate]) -> SparseMatrix:
+    """Store `matrix` in the candidate that takes the fewest bytes; the earlier one among equals.
+
+    A candidate is a format's ``from_dense``, or a partial of it. Those that raise Unfit are left
+    out; raises Unfit if none fits.
+    """
+    best: SparseMatrix | None = None
+    for candidate in candidates:
+        try:
+            stored = candidate(matrix)
+        except Unfit:
+            continue
+        if best is None or stored.nbytes < best.nbytes:
+            best = stored
+    if best is None:
+        raise Unfit("none of the formats fits the matrix")
+    return best
+
+
+def shape_of(meta: Mapping[str, Any]) -> tuple[int, int]:
+    """The (out, in) of a format's meta; raises ValueError if it is none."""
+    out, ins = meta["shape"]
+    if type(out) is not int or type(ins) is not int or out < 0 or ins < 0:
+        raise ValueError(f"not the shape of a matrix: {meta['shape']!r}")
+    return out, ins
+
+
+def check_shape(name: str, part: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless `part` has `shape`."""
+    if tuple(part.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(part.shape)}, expected {shape}")
+
+
+def check_indices(name: str, indices: Tensor, limit: int) -> None:
+    """Raise ValueError unless the 1-d `indices` all lie in [0, limit)."""
+    wide = indices.long()
+    if wide.dim() != 1 or (wide.numel() and not 0 <= int(wide.min()) <= int(wide.max()) < limit):
+        raise ValueError(f"{name} must be a list of indices below {limit}")

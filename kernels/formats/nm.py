@@ -1,0 +1,82 @@
+"""N:M: at most N entries of every M consecutive ones of a row, with small packed indices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .base import SparseMatrix, Unfit, check_shape, shape_of
+from .bits import bits_for, pack_integers, unpack_integers
+
+
+@dataclass(frozen=True, eq=False)
+class NM(SparseMatrix):
+    """What sparse tensor cores read: 2:4 takes two values and two 2-bit indices for four entries.
+
+    `values` is [out, ceil(in / m) * n], `indices` the place of each value in its run, ascending,
+    packed with as few bits as `m` needs. A last run shorter than `m` is padded. A run with fewer
+    than `n` entries is filled up with zeros.
+    """
+
+    kind: ClassVar[str] = "nm"
+    n: int
+    m: int
+    values: Tensor
+    indices: Tensor
+
+    @classmethod
+    def from_dense(cls, matrix: Tensor, n: int = 2, m: int = 4) -> Self:
+        """See `SparseMatrix.from_dense`; raises Unfit if a run of `m` holds more than `n`."""
+        if not 1 <= n <= m:
+            raise ValueError(f"{n}:{m} is no N:M pattern")
+        out, ins = matrix.shape
+        runs = _runs(matrix.detach(), m)
+        kept = runs != 0
+        if kept.numel() and int(kept.sum(dim=1).max()) > n:
+            raise Unfit(f"the matrix is not {n}:{m}: a run of {m} entries holds more than {n}")
+        # Kept entries first, then zeros, each in their order: a stable sort of "is zero".
+        order = torch.argsort((~kept).to(torch.uint8), dim=1, stable=True)[:, :n]
+        places = order.sort(dim=1).values
+        values = runs.gather(1, places).view(out, -1 if ins else 0)
+        return cls((out, ins), n, m, values, pack_integers(places, bits_for(m)))
+
+    def to_dense(self) -> Tensor:
+        out, ins = self.shape
+        values = self.values.reshape(-1, self.n)
+        places = unpack_integers(self.indices, bits_for(self.m), values.numel()).view_as(values)
+        runs = values.new_zeros(len(values), self.m).scatter_(1, places, values)
+        return runs.view(out, -(-ins // self.m) * self.m)[:, :ins].contiguous()
+
+    def parts(self) -> dict[str, Tensor]:
+        return {"values": self.values, "indices": self.indices}
+
+    def meta(self) -> dict[str, Any]:
+        return {**super().meta(), "n": self.n, "m": self.m}
+
+    @classmethod
+    def from_parts(cls, parts: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Self:
+        (out, ins), n, m = shape_of(meta), meta["n"], meta["m"]
+        if type(n) is not int or type(m) is not int or not 1 <= n <= m:
+            raise ValueError(f"{n!r}:{m!r} is no N:M pattern")
+        values, indices = parts["values"], parts["indices"]
+        check_shape("values", values, (out, -(-ins // m) * n))
+        places = unpack_integers(indices, bits_for(m), values.numel())
+        if places.numel() and int(places.max()) >= m:
+            raise ValueError(f"indices must be below {m}")
+        return cls((out, ins), n, m, values, indices)
+
+
+def fullest(matrix: Tensor, m: int) -> int:
+    """The most non-zeros in any run of `m` consecutive entries of a row: the N that would fit."""
+    kept = _runs(matrix.detach(), m) != 0
+    return int(kept.sum(dim=1).max()) if kept.numel() else 0
+
+
+def _runs(matrix: Tensor, m: int) -> Tensor:
+    """The rows cut into runs, [runs, m], the last of each row padded with zeros."""
+    return pad(matrix, (0, -matrix.shape[1] % m)).reshape(-1, m)

@@ -1,0 +1,87 @@
+"""What of the session the canvas shows: the plan's preview of a layer, or the run's masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import QObject, Signal
+
+from ...engine.criteria import CRITERIA
+from ...engine.info import LayerInfo
+from ...engine.patterns import PATTERNS
+from ...engine.plan import Rule
+from ..session import Session
+from .tiles import rule_json
+
+
+class Shown(QObject):
+    """The current layer, and whether its mask is the plan's or the run's: the newer one.
+
+    `changed` says that what is shown is another or has another mask.
+    """
+
+    changed = Signal()
+
+    def __init__(self, session: Session, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.source = "plan"
+        session.model_changed.connect(self._plan)
+        session.plan_changed.connect(self._plan)
+        session.selection_changed.connect(self.changed)
+        session.masks_changed.connect(self._masks)
+        session.engine_changed.connect(self._engine)
+        self._was_ready = session.engine_state == "ready"
+
+    @property
+    def layer(self) -> LayerInfo | None:
+        """The layer shown, None without one."""
+        info, path = self._session.info, self._session.current
+        if info is None or path is None:
+            return None
+        return next((layer for layer in info.layers if layer.path == path), None)
+
+    @property
+    def rule(self) -> Rule | None:
+        """The plan's rule for the layer, None where it stays dense."""
+        return self._session.preview_rule
+
+    def question(self) -> dict[str, Any]:
+        """What every question to the engine about the layer says."""
+        layer = self.layer
+        assert layer is not None
+        return {"layer": layer.path, "rule": self._rule_json(), "source": self.source}
+
+    def words(self, achieved: float) -> str:
+        """Whose mask it is, and how much it prunes."""
+        if self.source == "run":
+            running = self._session.run.active and self._session.run.kind == "prune"
+            name = "Masks of the run" if running else "Masks of the last run"
+        elif self.rule is None or self.rule.sparsity == 0:
+            return "Dense: the plan leaves this layer alone"
+        else:
+            name = "Preview of the plan"
+        return f"{name} · {achieved * 100:.1f} % pruned"
+
+    def _rule_json(self) -> dict[str, Any] | None:
+        if self.source == "run":
+            return None
+        # No rule would mean the run's masks; dense is said as a rule that prunes nothing.
+        dense = Rule("*", PATTERNS.parse("element"), CRITERIA.parse("magnitude"), 0.0)
+        return rule_json(self.rule or dense)
+
+    def _plan(self) -> None:
+        self.source = "plan"
+        self.changed.emit()
+
+    def _masks(self) -> None:
+        running = self._session.run.active and self._session.run.kind == "prune"
+        if running or self._session.report is not None:
+            self.source = "run"
+            self.changed.emit()
+
+    def _engine(self) -> None:
+        ready = self._session.engine_state == "ready"
+        if ready and not self._was_ready:
+            self.changed.emit()
+        self._was_ready = ready

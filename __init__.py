@@ -1,3 +1,32 @@
-"""Secateur: a desktop studio for pruning neural networks."""
+"""Secateur: a desktop studio for pruning neural networks.
+
+The public names are found when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .engine.load import load
+    from .engine.models import open_model
+    from .engine.plan import Plan
+    from .engine.runner import run
+
+__all__ = ["Plan", "__version__", "load", "open_model", "run"]
+
+_HOME = {
+    "Plan": ".engine.plan",
+    "load": ".engine.load",
+    "open_model": ".engine.models",
+    "run": ".engine.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'secateur' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name], __name__), name)

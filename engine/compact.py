@@ -98,7 +98,7 @@ def _cut(
     """Cut out what `channels` says is not needed; returns whether anything was."""
     done = False
     for kept_by_path, counts, cut in (
-        (channels.outputs, removed, _cut_outputs),
+        (channels.outputs, removed, cut_outputs),
         (channels.inputs, inputs, _cut_inputs),
         (channels.norms, None, _cut_norm),
     ):
@@ -112,7 +112,11 @@ def _cut(
     return done
 
 
-def _cut_outputs(layer: Any, kept: Tensor) -> None:
+def cut_outputs(layer: Any, kept: Tensor) -> None:
+    """Keep only the outputs `kept` (int64) of a linear layer or convolution, in place.
+
+    A depthwise convolution loses the inputs too.
+    """
     depthwise = is_depthwise(layer)
     _select(layer, "weight", axes(layer)[0], kept)
     _select(layer, "bias", 0, kept)
@@ -210,4 +214,4 @@ def _empty_outputs(layer: Any, mask: Tensor) -> int:
     return int(empty.sum())
 
 
-__all__ = ["Compacted", "committed", "compact", "count"]
+__all__ = ["Compacted", "committed", "compact", "count", "cut_outputs"]

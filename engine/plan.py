@@ -16,7 +16,7 @@ from .allocation import ALLOCATIONS, Allocation
 from .criteria import CRITERIA, Criterion
 from .errors import BadInput, nearest
 from .patterns import PATTERNS, Pattern
-from .plan_text import Located, PlanError, read_text, write_text
+from .plan_text import PlanError, read_text, write_text
 from .schedules import SCHEDULES, Schedule
 from .settings import Field, coerce, setting
 
@@ -43,6 +43,14 @@ class Rule:
         if fixed is not None and abs(self.sparsity - fixed) > 5e-3:
             word = self.pattern.to_plan()
             raise BadInput(f"{word} has sparsity {fixed:g}, not {self.sparsity:g}; leave it out")
+
+    def to_json(self) -> dict[str, Any]:
+        """The rule as a plan file writes it; N:M needs no sparsity."""
+        data: dict[str, Any] = {"layers": self.layers, "pattern": self.pattern.to_plan()}
+        data["criterion"] = self.criterion.to_plan()
+        if self.pattern.fixed_sparsity is None:
+            data["sparsity"] = self.sparsity
+        return data
 
     def matches(self, path: str) -> bool:
         """Whether the rule's glob matches a layer's whole path."""
@@ -119,7 +127,7 @@ class Plan:
         if self.model is not None:
             data["model"] = self.model
         data["seed"] = self.seed
-        data["rules"] = [_rule_to_json(rule) for rule in self.rules]
+        data["rules"] = [rule.to_json() for rule in self.rules]
         data["allocation"] = self.allocation.to_plan()
         data["schedule"] = self.schedule.to_plan()
         if self.training is not None:
@@ -154,14 +162,6 @@ class Plan:
             path.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
         else:
             write_text(path, self.to_json())
-
-
-def _rule_to_json(rule: Rule) -> dict[str, Any]:
-    data: dict[str, Any] = {"layers": rule.layers, "pattern": rule.pattern.to_plan()}
-    data["criterion"] = rule.criterion.to_plan()
-    if rule.pattern.fixed_sparsity is None:
-        data["sparsity"] = rule.sparsity
-    return data
 
 
 _RULE_KEYS = ("layers", "pattern", "criterion", "sparsity")
@@ -246,6 +246,3 @@ class _at:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, BadInput) and not isinstance(error, PlanError):
             raise PlanError(self.place, str(error)) from None
-
-
-__all__ = ["VERSION", "Located", "Plan", "Rule", "Training", "training_fields"]

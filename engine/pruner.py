@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -46,7 +46,7 @@ def assign(model: Model, plan: Plan) -> dict[str, Rule]:
     return rules
 
 
-def check_finite(model: Model, paths: Iterator[str] | list[str]) -> None:
+def check_finite(model: Model, paths: Iterable[str]) -> None:
     """Raise BadInput for the first layer whose weights hold NaN or infinity."""
     for path in paths:
         weight = model.weight(path)
@@ -98,7 +98,8 @@ class Pruner:
         for path, names in self._vectors.items():
             alive = layers[path].any(dim=1)
             for name in names:
-                vectors[name] = alive
+                # A norm behind two layers keeps an entry only where both have one.
+                vectors[name] = vectors.get(name, alive) & alive
         return Masks(layers, vectors)
 
 

@@ -92,7 +92,7 @@ def _bytes_card(report: Json) -> str:
     if exports:
         best = min(exports, key=lambda row: row["bytes"])
         value = _change(_size(best["dense_bytes"]), _size(best["bytes"]))
-        return _card("File", value, f"{best['format']}, as written to disk")
+        return _card("File", value, f"{escape(str(best['format']))}, as written to disk")
     sizes = report.get("bytes")
     if not sizes:
         return _card("File", None, "not exported")

@@ -140,14 +140,13 @@ class Run:
         assert training is not None
         per_epoch = data.steps("train", training.batch)
         planned = training.epochs * per_epoch
-        last = schedule.last_step(planned)
-        total = planned
+        last, total = schedule.last_step(planned), planned
         if schedule.trains and last + per_epoch > planned:
-            # The final masks are worth nothing without an epoch to recover under them.
-            total = last + per_epoch
+            # The final masks are worth little without epochs to recover under them.
+            total = last + max(per_epoch, planned)
             yield Log(
-                f"{schedule.kind} ends at step {last}: training goes on past {training.epochs} "
-                f"epochs ({planned} steps), to step {total}"
+                f"{schedule.kind} ends at step {last}, past {training.epochs} epochs ({planned} "
+                f"steps): training goes on after it, to step {total}"
             )
         torch.manual_seed(self.plan.seed)
         module = copy.deepcopy(self.model.runnable())
@@ -283,7 +282,7 @@ class Run:
             params=model.info.params,
             nonzeros=model.info.params - pruned_zeros,
             dense_bytes=model.info.bytes,
-            compressed_bytes=compressed_bytes(model, self.masks),
+            compressed_bytes=compressed_bytes(model, self.masks, self._folder),
             accuracy_dense=accuracies[0],
             accuracy_pruned=accuracies[1],
             steps=steps,

@@ -145,7 +145,7 @@ class Server:
         )  # fmt: skip
 
     def _start(self, params: Params) -> tuple[Any, Arrays]:
-        if self._job is not None and self._job.thread.is_alive():
+        if self._job is not None and not self._job.ended:
             raise BadInput("the engine is busy with another job; cancel it or wait for its end")
         make = JOBS.get(params["job"])
         if make is None:
@@ -189,29 +189,41 @@ class _Job:
     ) -> None:
         self.number = number
         self.control = Control()
+        self.ended = False
         self._send = send
         self._events = lambda: events(workspace, params, self.control)
         self.thread = threading.Thread(target=self._work, name=f"job {number}", daemon=True)
 
     def _work(self) -> None:
+        last = self._last_event()
+        # Before the studio hears of the end, so that it may ask for the next job at once.
+        self.ended = True
+        self._say(last)
+
+    def _last_event(self) -> Event:
+        """Send all events but the terminal one, which is returned when the job has cleaned up."""
         try:
+            last: Event | None = None
             for event in self._events():
-                self._say(event)
                 if event.terminal:
-                    return
-            raise RuntimeError("the job ended without saying how")
+                    last = event
+                else:
+                    self._say(event)
+            if last is None:
+                raise RuntimeError("the job ended without saying how")
+            return last
         except Stopped:
-            self._say(Cancelled())
+            return Cancelled()
         except NeedsConsent as error:
-            self._say(Failed(str(error), bad_input=True, consent=True))
+            return Failed(str(error), bad_input=True, consent=True)
         except BadInput as error:
-            self._say(Failed(str(error), bad_input=True))
+            return Failed(str(error), bad_input=True)
         except MemoryError:
-            self._say(Failed("There is not enough memory for this; try a smaller batch or model."))
+            return Failed("There is not enough memory for this; try a smaller batch or model.")
         except Exception as error:
             detail = traceback.format_exc()
             sys.stderr.write(detail)
-            self._say(Failed(f"{type(error).__name__}: {error}", detail=detail))
+            return Failed(f"{type(error).__name__}: {error}", detail=detail)
 
     def _say(self, event: Event) -> None:
         self._send(Message({"type": "event", "job": self.number, "event": event.to_json()}))

@@ -11,9 +11,9 @@ import importlib
 import pkgutil
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
-from typing import Any, ClassVar, Generic, Self, TypeVar, get_type_hints
+from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
 
 from .errors import BadInput, nearest
 
@@ -49,12 +49,14 @@ class Setting:
     """Base of everything a plan names by kind.
 
     `kind` is the name in a plan file. `short` is the template of the one-word form, such as
-    ``"nm:{n}:{m}"``; without one the kind alone is the short form.
+    ``"nm:{n}:{m}"``; without one the kind alone is the short form. `label` is what a person reads,
+    `rank` the place in lists, lower first.
     """
 
     kind: ClassVar[str] = ""
     short: ClassVar[str] = ""
     label: ClassVar[str] = ""
+    rank: ClassVar[int] = 100
 
     def __post_init__(self) -> None:
         for field in self.fields():
@@ -139,11 +141,11 @@ class Family(Generic[S]):
         return cls
 
     def kinds(self) -> Mapping[str, type[S]]:
-        """Every kind by name, in the order of their files' names."""
+        """Every kind by name, in the order of their ranks."""
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
-        return self._kinds
+        return dict(sorted(self._kinds.items(), key=lambda item: (item[1].rank, item[0])))
 
     def parse(self, value: Any) -> S:
         """Build a setting from its plan form: a word, or a mapping with ``kind``.
@@ -177,12 +179,9 @@ class Family(Generic[S]):
             return cls, {}
         match = re.fullmatch(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^:]+?)", re.escape(cls.short)), word)
         if cls.short in ("", head) or match is None:
-            raise BadInput(f"{self.name} '{word}' is written {cls.short or head}")
+            form = re.sub(r"{(\w+)}", lambda part: part[1].upper(), cls.short or head)
+            raise BadInput(f"{self.name} '{word}' is written {form}")
         return cls, match.groupdict()
 
     def __iter__(self) -> Iterator[type[S]]:
         return iter(self.kinds().values())
-
-
-Register = Callable[[type[S]], type[S]]
-__all__ = ["Family", "Field", "Self", "Setting", "coerce", "setting"]

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 # Below this share of kept columns in the channels that are left, gathering single kernel positions
 # measured faster than a dense convolution over those channels.
-_GATHER_BELOW = 0.6
+_GATHER_BELOW = 0.5
 
 
 class GroupedLinear(nn.Module):

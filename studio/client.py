@@ -122,6 +122,11 @@ class EngineClient(QObject):
         """Process id of the local child, 0 when none runs."""
         return int(self._process.processId()) if self._process is not None else 0
 
+    @property
+    def pending(self) -> int:
+        """Questions that were asked and not answered yet."""
+        return len(self._replies)
+
     # What the rest of the studio asks
 
     def request(
@@ -216,7 +221,11 @@ class EngineClient(QObject):
         for message in messages:
             if process is not self._process:
                 return  # a callback has ended this engine
-            self._handle(message)
+            try:
+                self._handle(message)
+            except Exception:
+                # One panel's fault must not swallow what the engine says to the others.
+                sys.excepthook(*sys.exc_info())
 
     def _handle(self, message: protocol.Message) -> None:
         header = message.header

@@ -16,22 +16,27 @@ _Area = Qt.DockWidgetArea
 
 
 class Grip(QWidget):
-    """Eight pixels to take a panel by; shows itself only under the pointer."""
+    """Eight pixels to take a panel by, shown under the pointer."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: QWidget | None = None) -> None:
         super().__init__()
         self.setFixedHeight(8)
         self.setCursor(Qt.CursorShape.SizeAllCursor)
         self.setToolTip("Drag to move this panel, double-click to float it")
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
+        self._beside = beside
 
     def sizeHint(self) -> QSize:
         return QSize(40, 8)
 
     def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        panel = self._beside
+        # Qt draws no separator beside a panel of fixed height.
+        if panel is not None and panel.minimumHeight() == panel.maximumHeight():
+            painter.fillRect(0, 0, self.width(), 1, QColor(theme.current().line))
         if not self.underMouse():
             return
-        painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(theme.current().faint))
@@ -52,7 +57,7 @@ class Docks:
         window.setCorner(Qt.Corner.BottomLeftCorner, _Area.BottomDockWidgetArea)
         self.layers = self._dock("Layers", "dock_layers", layers, heading, "Ctrl+1")
         self.plan = self._dock("Plan", "dock_plan", plan, Grip(), "Ctrl+2")
-        self.run = self._dock("Run", "dock_run", run, Grip(), "Ctrl+3")
+        self.run = self._dock("Run", "dock_run", run, Grip(run), "Ctrl+3")
         self.reset()
 
     def _dock(
@@ -80,7 +85,7 @@ class Docks:
             dock.setFloating(False)
             self._window.addDockWidget(area, dock)
             dock.show()
-        self._window.resizeDocks([self.layers, self.plan], [372, 318], Qt.Orientation.Horizontal)
+        self._window.resizeDocks([self.layers, self.plan], [392, 318], Qt.Orientation.Horizontal)
         self._window.resizeDocks([self.run], [172], Qt.Orientation.Vertical)
 
     def save(self, settings: QSettings) -> None:

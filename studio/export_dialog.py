@@ -179,7 +179,7 @@ class _Result(QFrame):
             role = "good" if same else "error"
             facts = [
                 f"{path.name} · {size(result['bytes'])}, dense {size(result['dense_bytes'])}"
-                f" · {result['tensors']} tensors",
+                f" · {len(result['tensors'])} tensors",
             ]
             if result.get("max_difference") is not None:
                 facts.append(f"largest difference {result['max_difference']:.2g}")

@@ -58,7 +58,7 @@ class LayerDelegate(QStyledItemDelegate):
             right = column == PARAMS
             align = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
             left = {NAME: 4, PATTERN: 12}.get(column, 2)
-            space = rect.adjusted(left, 0, -8 if column == PATTERN else -4, 0)
+            space = rect.adjusted(left, 0, -6 if column == PATTERN else -4, 0)
             elide = Qt.TextElideMode.ElideMiddle if column == NAME else Qt.TextElideMode.ElideRight
             text = painter.fontMetrics().elidedText(str(index.data() or ""), elide, space.width())
             painter.drawText(space, int(align | Qt.AlignmentFlag.AlignVCenter), text)

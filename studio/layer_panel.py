@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QPoint, Qt
-from PySide6.QtGui import QAction, QColor, QPainter
+from PySide6.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QPoint, QSize, Qt
+from PySide6.QtGui import QAction, QColor, QIcon, QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
@@ -23,13 +23,14 @@ from PySide6.QtWidgets import (
 )
 
 from . import theme
+from .icons import icon
 from .layer_delegate import LayerDelegate
 from .layer_model import DENSITY, NAME, PARAMS, PATH_ROLE, PATTERN, TYPE, LayerFilter, LayerModel
 from .numbers import numbers
 from .session import Session
 from .widgets import named
 
-_WIDTHS = {TYPE: 44, DENSITY: 58, PARAMS: 46, PATTERN: 94}
+_WIDTHS = {TYPE: 44, DENSITY: 58, PARAMS: 46, PATTERN: 102}
 
 
 class LayerTree(QTreeView):
@@ -141,7 +142,6 @@ class LayerHeading(QWidget):
         self._session, self._tree = session, tree
         row = QHBoxLayout(self)
         row.setContentsMargins(12, 9, 8, 0)
-        self.setFixedHeight(40)
         title = QLabel("LAYERS")
         title.setProperty("role", "heading")
         self._count = named(QToolButton(), "show_all_layers", "Show all layers")
@@ -154,6 +154,12 @@ class LayerHeading(QWidget):
         row.addWidget(self._count)
         session.model_changed.connect(self.refresh)
         self.refresh()
+
+    def sizeHint(self) -> QSize:
+        return QSize(200, 40)  # a dock asks its title for this and for nothing else
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(120, 40)
 
     def refresh(self) -> None:
         """Show the counts of the session's model."""
@@ -215,7 +221,11 @@ class LayerPanel(QWidget):
         self.filter.setPlaceholderText("Filter by name, type, pattern…")
         self.filter.setToolTip("Show only layers that hold these words  Ctrl+F")
         self.filter.setProperty("role", "search")
-        self.filter.setClearButtonEnabled(True)
+        self._clear = self.filter.addAction(QIcon(), QLineEdit.ActionPosition.TrailingPosition)
+        self._clear.setToolTip("Show all layers again")
+        self._clear.setVisible(False)
+        self._clear.triggered.connect(self.filter.clear)
+        theme.follow(self, self._draw_icons)
         self.filter.textChanged.connect(self._filter)
         empty = QLabel("The layers of a model appear here.")
         empty.setProperty("role", "faint")
@@ -248,7 +258,11 @@ class LayerPanel(QWidget):
         self.filter.clear()
         self._show_page()
 
+    def _draw_icons(self) -> None:
+        self._clear.setIcon(icon("close", theme.current(), 12, theme.current().dim))
+
     def _filter(self, text: str) -> None:
+        self._clear.setVisible(bool(text))
         self.tree.filter.set_text(text)
         self.tree.expandAll()
         self.tree.follow()

@@ -11,12 +11,12 @@ from . import theme
 from .icons import icon, pixmap
 from .widgets import label, named
 
-_INFO_MS = 6000
+_WARNING_MS = 12000
 Offer = tuple[str, str, Callable[[], None]]
 
 
 class NoticeBar(QFrame):
-    """Rose for errors, amber for warnings; information goes away by itself."""
+    """Rose for errors, amber for warnings, which go away by themselves."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -69,8 +69,8 @@ class NoticeBar(QFrame):
             self._buttons.append(button)
         self._restyle()
         self.show()
-        if level == "info":
-            self._timer.start(_INFO_MS)
+        if level != "error":
+            self._timer.start(_WARNING_MS)
         else:
             self._timer.stop()
 

@@ -106,10 +106,10 @@ def _file(session: Session) -> Number:
 
 
 def _time(session: Session) -> Number:
-    whole = [cell for cell in session.cells if cell.get("layer") is None]
-    if not whole:
-        return Number("Measured", UNKNOWN, "Not measured on this machine yet: Measure", "dim")
-    cell = whole[-1]
+    cell = session.measured
+    if cell is None:
+        words = "Not measured on this machine yet: prune, then Measure"
+        return Number("Measured", UNKNOWN, words, "dim")
     value = _pair(f"{cell['dense_ms']:.3g} ms", f"{cell['ms']:.3g} ms")
     faster = cell["ms"] < cell["dense_ms"] * 0.98
     tip = (

@@ -19,7 +19,6 @@ class RunLog(QPlainTextEdit):
         self.setProperty("role", "log")
         self.setReadOnly(True)
         self.setMaximumBlockCount(_LINES)
-        self.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.setStyleSheet("QPlainTextEdit { font-size: 11px; padding: 0; }")
         self.setFont(mono())
         self.document().setDocumentMargin(0)

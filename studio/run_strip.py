@@ -127,7 +127,12 @@ class RunStrip(QWidget):
                 "Go on from the checkpoint  Ctrl+Shift+Return",
                 self._session.resume_run,
             ),
-            ("run_again", "Run again", "Run the plan as it is now  Ctrl+Return", self._again),
+            (
+                "run_again",
+                "Run again",
+                "Run the plan as it is now  Ctrl+Return",
+                self._session.prune,
+            ),
         ):
             button = named(QPushButton(text), name, text, tip)
             button.setProperty("role", "small")
@@ -213,14 +218,14 @@ class RunStrip(QWidget):
             "run_report": done,
             "run_restart": run.state == "failed" and session.engine_state in ("failed", "stopped"),
             "run_resume": over and session.can_resume,
-            "run_again": over,
+            "run_again": over and prune,
         }
         for name, button in self._buttons.items():
             button.setVisible(shown[name])
         paused = run.state == "paused"
         self._buttons["run_pause"].setText("Go on" if paused else "Pause")
         self._buttons["run_pause"].setAccessibleName("Go on" if paused else "Pause")
-        why_not = session.why_not(run.kind) if run.kind in ("prune", "measure") else ""
+        why_not = session.why_not("prune")
         self._buttons["run_again"].setEnabled(not why_not)
         self._buttons["run_again"].setToolTip(why_not or "Run the plan as it is now  Ctrl+Return")
         self._fold.setVisible(run.state != "idle")
@@ -336,12 +341,6 @@ class RunStrip(QWidget):
 
     def _restart(self) -> None:
         self._session.restart_engine()
-
-    def _again(self) -> None:
-        if self._session.run.kind == "measure":
-            self._session.measure()
-        else:
-            self._session.prune()
 
     def _open_folder(self) -> None:
         if self._session.project is not None:

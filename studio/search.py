@@ -150,7 +150,7 @@ class SearchPalette(QFrame):
             item.setToolTip(entry.reason)
             self.list.addItem(item)
         self.list.setCurrentRow(0)
-        self.resize(self.width(), 98 + 30 * min(max(self.list.count(), 1), 12))
+        self.resize(self.width(), 92 + 30 * min(max(self.list.count(), 1), 12))
         self.list.setVisible(self.list.count() > 0)
         self._nothing.setVisible(self.list.count() == 0)
 

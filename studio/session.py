@@ -30,8 +30,9 @@ class Session(QObject):
     """The opened model, the plan with its undo stack, the selection, and the engine's work.
 
     `info` is None until a model is open. `selection` holds layer paths, `current` the one that the
-    canvas shows. `report` is the last run's result, `cells` what was measured, `project` the folder
-    of the last run. `busy` says in words what keeps the engine from starting something else.
+    canvas shows. `report` is the last run's result, `project` its folder, `cells` what was
+    measured, `measured` the cell of the whole model as that run left it. `busy` says in words what
+    keeps the engine from starting something else.
     """
 
     model_changed = Signal()
@@ -62,6 +63,7 @@ class Session(QObject):
         self.current: str | None = None
         self.report: dict[str, Any] | None = None
         self.cells: tuple[Cell, ...] = ()
+        self.measured: Cell | None = None
         self.project: Path | None = None
         self.export_result: dict[str, Any] | None = None
         self.busy = ""
@@ -71,7 +73,7 @@ class Session(QObject):
         self._interrupted: tuple[Path, Plan] | None = None
         self._resume_wanted = False
         self.last_crash = ""
-        self._was_ready = False
+        self._was_ready = self.client.state == "ready"
         self._deaths: list[float] = []
         self._jobs = Jobs(self.client, self)
         self._jobs.changed.connect(self._job_changed)
@@ -194,7 +196,7 @@ class Session(QObject):
         project = result.get("project")
         self.info, self._arch = info, arch
         self.address = info.model
-        self.report, self.cells, self.project = None, (), None
+        self.report, self.cells, self.project, self.measured = None, (), None, None
         self.export_result = self._interrupted = None
         self.undo.clear()
         kept = None
@@ -308,6 +310,9 @@ class Session(QObject):
             if isinstance(event, events.Finished):
                 self._interrupted = None
                 self.report, self.project = event.result, out
+                # Times of the run before this one say nothing of this one.
+                self.measured = None
+                self.cells = tuple(cell for cell in self.cells if not cell["run"])
                 self.masks_changed.emit()
                 self.run_changed.emit()
             elif isinstance(event, events.Failed):
@@ -321,15 +326,18 @@ class Session(QObject):
         """Time dense against sparse; `params` are layers, patterns, sparsities and device."""
         if self._refused("measure"):
             return
+        of_run = self.report is not None and not (
+            params.get("patterns") or params.get("sparsities")
+        )
         defaults = {"layers": None, "patterns": None, "sparsities": None, "device": "auto"}
 
         def measured(event: events.Event) -> None:
             if isinstance(event, events.LayerDone) and "speedup" in event.values:
-                self._add_cells([event.values])
+                self._add_cells([event.values], of_run)
 
         def ended(event: events.Event) -> None:
             if isinstance(event, events.Finished):
-                self._add_cells(event.result["cells"])
+                self._add_cells(event.result["cells"], of_run)
                 self.run_changed.emit()
             elif isinstance(event, events.Failed):
                 self.notice.emit(event.message, "error")
@@ -337,10 +345,14 @@ class Session(QObject):
         params = {"batch": batch, **defaults, **params}
         self._jobs.start("measure", params, f"Measure, batch {batch}", ended, on_event=measured)
 
-    def _add_cells(self, cells: Iterable[Cell]) -> None:
-        keys = ("layer", "pattern", "kept", "batch", "dtype", "device")
-        table = {tuple(cell.get(k) for k in keys): cell for cell in (*self.cells, *cells)}
+    def _add_cells(self, cells: Iterable[Cell], of_run: bool) -> None:
+        """Keep cells, the newest of each kind; `run` in a cell says that it is of the last run."""
+        new = [{**cell, "run": of_run} for cell in cells]
+        keys = ("run", "layer", "pattern", "kept", "batch", "dtype", "device")
+        table = {tuple(cell.get(k) for k in keys): cell for cell in (*self.cells, *new)}
         self.cells = tuple(table.values())
+        whole = [cell for cell in new if of_run and cell["layer"] is None]
+        self.measured = whole[-1] if whole else self.measured
 
     def export(self, format: str, path: Path) -> None:
         """Write the last run's model as ``onnx``, ``safetensors`` or ``compressed``."""
@@ -395,6 +407,7 @@ class Session(QObject):
     def close(self) -> None:
         """Keep the plan and end the engine; nothing is left running."""
         self.keep_plan()
+        self.undo.blockSignals(True)  # it would speak to panels that are already gone
         self.client.shutdown()
 
     def _engine_state(self, state: str) -> None:
@@ -423,6 +436,10 @@ class Session(QObject):
 
 def _title(plan: Plan) -> str:
     words = {short(rule) for rule in plan.rules} - {""}
-    what = words.pop() if len(words) == 1 else f"{len(words)} rules"
+    shares = {rule.sparsity for rule in plan.rules if rule.sparsity > 0}
+    if len(words) == 1:
+        what = words.pop()
+    else:
+        what = f"{shares.pop() * 100:.3g} %" if len(shares) == 1 else f"{len(words)} rules"
     name = plan.schedule.kind
     return what if name == "oneshot" else f"{name.upper() if len(name) < 4 else name} · {what}"

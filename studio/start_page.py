@@ -30,9 +30,9 @@ class Sample:
 
 
 SAMPLES = (
-    Sample("sample:digits-resnet", "digits-resnet", "ResNet, 16-32-64 channels, 77,754 weights",
+    Sample("sample:digits-resnet", "digits-resnet", "ResNet of 16, 32 and 64 channels",
            "Convolutions: every pattern fits here"),
-    Sample("sample:digits-vit", "digits-vit", "Vision transformer, 4 layers of width 64",
+    Sample("sample:digits-vit", "digits-vit", "Vision transformer, 4 blocks of width 64",
            "Attention and linear layers"),
 )  # fmt: skip
 

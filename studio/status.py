@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
@@ -10,6 +10,9 @@ from . import theme
 from .numbers import Number, numbers
 from .session import Session
 from .widgets import ElidedLabel, label
+
+
+_TOLD_MS = 6000
 
 
 class _Figure(QWidget):
@@ -38,6 +41,10 @@ class StatusLine(QWidget):
         super().__init__()
         self.setObjectName("status_line")
         self._session = session
+        self._told = ""
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._forget)
         row = QHBoxLayout(self)
         row.setContentsMargins(14, 4, 14, 4)
         row.setSpacing(26)
@@ -55,11 +62,22 @@ class StatusLine(QWidget):
             signal.connect(self.refresh)
         self.refresh()
 
+    def tell(self, text: str) -> None:
+        """Show a message for a few seconds where the undo step stands."""
+        self._told = text
+        self._timer.start(_TOLD_MS)
+        self.refresh()
+
+    def _forget(self) -> None:
+        self._told = ""
+        self.refresh()
+
     def refresh(self) -> None:
         """Show the session's numbers."""
         for figure, number in zip(self._figures, numbers(self._session), strict=True):
             figure.show_number(number)
         undo = self._session.undo.undoText()
         quiet = f"Undo: {undo}" if undo else ""
-        self._text.set_full(f"{self._session.busy}…" if self._session.busy else quiet)
+        busy = f"{self._session.busy}…" if self._session.busy else ""
+        self._text.set_full(self._told or busy or quiet)
         self._text.setToolTip(self._text.text())

@@ -25,7 +25,8 @@ class TopBar(QWidget):
         self._model = label(role="strong", name="crumb_model")
         self._path = ElidedLabel("dim")
         self._path.setObjectName("crumb_path")
-        self._path.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self._path.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
+        self._leaf = label(role="strong", name="crumb_layer")
         row = QHBoxLayout(self)
         row.setContentsMargins(14, 8, 14, 8)
         row.setSpacing(10)
@@ -34,7 +35,9 @@ class TopBar(QWidget):
             menus.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
             row.addWidget(menus)
         row.addWidget(self._model)
-        row.addWidget(self._path, 3)
+        row.addWidget(self._path)
+        row.addWidget(self._leaf)
+        row.addStretch(3)
         row.addWidget(SearchField(actions))
         row.addStretch(1)
         row.addWidget(EngineChip(session, actions))
@@ -51,7 +54,8 @@ class TopBar(QWidget):
         self._model.setText(session.info.name if session.info else "")
         self._model.setToolTip(session.address)
         parts = (session.current or "").split(".") if session.current else []
-        self._path.set_full("".join(f"› {part} " for part in parts))
+        self._path.set_full("› " + "".join(f"{part} › " for part in parts[:-1]) if parts else "")
+        self._leaf.setText(parts[-1] if parts else "")
         self._path.setToolTip(session.current or "")
 
 

@@ -113,6 +113,7 @@ class VerdictCards(QWidget):
         self._session = session
         self._asked: tuple[str, Rule] | None = None
         self._answered: tuple[str, Rule] | None = None
+        self._measured: tuple[str, str] | None = None
         self.speed = Card("speed_card", "Measure")
         self.speed.action.setAccessibleName("Measure this layer")
         self.speed.action.clicked.connect(self._measure)
@@ -147,6 +148,11 @@ class VerdictCards(QWidget):
         if path is None or rule is None:
             return
         role, headline, details = speed_words(rule, self._cells(path, rule))
+        run = self._session.run
+        ended = run.kind == "measure" and not run.active
+        if not self._cells(path, rule) and ended and self._measured == (path, pattern_word(rule)):
+            headline = "Could not be measured"
+            details = run.error or "The log of the run says why."
         self.speed.say(headline, details, role)
         why_not = self._session.why_not("measure")
         self.speed.action.setVisible(True)
@@ -168,6 +174,7 @@ class VerdictCards(QWidget):
     def _measure(self) -> None:
         path, rule = self._session.current, self._session.preview_rule
         if path is not None and rule is not None:
+            self._measured = (path, pattern_word(rule))
             self._session.measure(
                 layers=[path], patterns=[pattern_word(rule)], sparsities=[rule.sparsity]
             )

@@ -85,7 +85,8 @@ class MainWindow(QMainWindow):
         # Shortcuts must work also where the menu bar is native or hidden.
         self.addActions([*self.actions_.all(), undo, redo, *self.docks.toggles()])
         self.statusBar().setSizeGripEnabled(False)
-        self.statusBar().addWidget(StatusLine(self.session), 1)
+        self.status = StatusLine(self.session)
+        self.statusBar().addWidget(self.status, 1)
 
     def _connect(self) -> None:
         session, actions = self.session, self.actions_
@@ -148,6 +149,9 @@ class MainWindow(QMainWindow):
         self.setWindowModified(info is not None and self.session.dirty)
 
     def _tell(self, text: str, level: str) -> None:
+        if level == "info":
+            self.status.tell(text)  # nothing to act on, so nothing moves
+            return
         offers: list[Offer] = []
         if level == "error" and self.session.can_resume:
             offers.append(("notice_resume", "Resume run", self._resume))

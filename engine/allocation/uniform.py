@@ -16,6 +16,7 @@ class Uniform(Allocation):
 
     kind: ClassVar[str] = "uniform"
     label: ClassVar[str] = "Uniform"
+    rank: ClassVar[int] = 10
 
     def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
         return {path: share.asked for path, share in shares.items()}

@@ -84,7 +84,11 @@ class _Shapes(fx.Interpreter):
 def traced(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[fx.Graph, dict[str, Shape]]:
-    """Trace `module` as it is called with these inputs; raises whatever the model's code raises."""
+    """Trace `module` as it is called with these inputs; raises whatever the model's code raises.
+
+    While it traces, torch.fx patches ``nn.Module`` for the whole process, so that no other thread
+    may run a module meanwhile.
+    """
     bound = inspect.signature(module.forward).bind(*args, **kwargs)
     given = set(bound.arguments)
     bound.apply_defaults()

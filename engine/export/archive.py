@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +71,21 @@ class About:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise BadInput(f"{path} is damaged: what it says of itself cannot be read") from None
         raise BadInput(f"{path} is of version {version}; this program reads version {VERSION}")
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file. Raises OSError, with its number, if the system does."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        # The library gives the system's error only as text, in two ways according to its version.
+        code = re.search(r"(?:os error|code:) (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

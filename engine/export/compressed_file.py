@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ...kernels.formats import CSR, NM, Bitmap, Candidate, Dense, Grouped, fullest, smallest
-from ...kernels.formats.bits import bits_for
+from ...kernels.formats.bits import bits_for, narrow
 from ..gemm import Gemm
-from .archive import About, read_state, to_lanes
+from .archive import About, read_state, to_lanes, write_tensors
 from .base import Difference, Draft, Exporter, Source
 from .dense_file import own_memory, row_of, tied_notes
 from .tensors import compare_states
@@ -29,8 +29,6 @@ class CompressedFile(Exporter):
     """
 
     def write(self, source: Source, path: Path) -> Draft:
-        from safetensors.torch import save_file
-
         gemms = {row.weight: row.gemm for row in source.model.info.layers if row.gemm}
         stored: dict[str, Tensor] = {}
         table, rows = {}, []
@@ -45,7 +43,7 @@ class CompressedFile(Exporter):
         about = About.of(source.model, "compressed", source.tied, tensors=table)
         # `tied` is in our own JSON alone: the names are not those of tensors in this file.
         metadata = {k: v for k, v in about.metadata().items() if k not in source.tied}
-        save_file(stored, path, metadata=metadata)
+        write_tensors(stored, path, metadata)
         return Draft(tuple(rows), tied_notes(source.tied))
 
     def compare(self, source: Source, path: Path) -> Difference:
@@ -57,7 +55,7 @@ def pack(tensor: Tensor, gemm: Gemm | None) -> tuple[dict[str, Any], dict[str, T
     if gemm is None or tensor.dtype not in _FLOATS:
         return {"format": "whole"}, {"values": tensor}
     matrix = gemm.view(tensor)
-    best = smallest(matrix, (*_runs(matrix), Bitmap.from_dense, CSR.from_dense, Grouped.from_dense))
+    best = smallest(matrix, (*_runs(matrix), *_scattered(matrix), Grouped.from_dense))
     order = "flattened"
     if gemm.taps > 1:
         lanes = to_lanes(matrix, gemm)
@@ -77,6 +75,14 @@ def pack(tensor: Tensor, gemm: Gemm | None) -> tuple[dict[str, Any], dict[str, T
         "dtype": str(tensor.dtype).removeprefix("torch."),
     }
     return entry, parts
+
+
+def _scattered(matrix: Tensor) -> Iterator[Candidate]:
+    """Bitmap, and CSR where a column's index for each kept entry is less than a bit for each."""
+    yield Bitmap.from_dense
+    index = narrow(torch.zeros(0), matrix.shape[1] - 1).element_size()
+    if int(torch.count_nonzero(matrix)) * index < matrix.numel() / 8:
+        yield CSR.from_dense
 
 
 def _runs(matrix: Tensor) -> Iterator[Candidate]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .archive import About, read_state
+from .archive import About, read_state, write_tensors
 from .base import Difference, Draft, Exporter, Source, TensorRow
 from .tensors import compare_states
 
@@ -15,11 +15,9 @@ class DenseFile(Exporter):
     """As large as the dense model: the zeros are there, written out."""
 
     def write(self, source: Source, path: Path) -> Draft:
-        from safetensors.torch import save_file
-
         kept = {n: own_memory(t) for n, t in source.state.items() if n not in source.tied}
         about = About.of(source.model, "dense", source.tied)
-        save_file(kept, path, metadata=about.metadata())
+        write_tensors(kept, path, about.metadata())
         rows = tuple(row_of(name, tensor, "dense", tensor.nbytes) for name, tensor in kept.items())
         notes = tied_notes(source.tied)
         return Draft(rows, (*notes, "the zeros are written out, so the file is not smaller"))

@@ -35,19 +35,24 @@ class Onnx(Exporter):
     def write(self, source: Source, path: Path) -> Draft:
         module, notes = _smaller(source)
         _check_size(module, path)
-        program, dynamic = _trace(source.model, module)
-        if not dynamic:
-            notes = (*notes, "torch could not leave the batch size open; it is fixed at 1")
-        proto = program.model_proto
-        _strip(proto)
-        path.write_bytes(proto.SerializeToString())
-        rows = _rows(proto, source)
-        return Draft(rows, (*tied_notes(source.tied), *notes))
+        tracer = Tracer(source.model, module)
+        proto = tracer.free_batch()
+        if proto is not None:
+            path.write_bytes(proto.SerializeToString())
+        # Tracing may have settled a branch that depends on the batch; then one size is all it does.
+        if proto is None or not self.compare(source, path).equal:
+            proto = tracer.fixed_batch()
+            path.write_bytes(proto.SerializeToString())
+            notes = (*notes, "the batch size could not be left open; it is fixed at 1")
+        return Draft(_rows(proto, source), (*tied_notes(source.tied), *notes))
 
     def compare(self, source: Source, path: Path) -> Difference:
         """Outputs against the masked model in torch, on one batch of examples or, if free, two."""
         model = source.model
-        session = OnnxModel(path, f"the ONNX of {model.address}")
+        try:
+            session = OnnxModel(path, f"the ONNX of {model.address}")
+        except BadInput as error:  # such as bfloat16, which ONNX Runtime lacks on a CPU
+            raise BadInput(f"{error}; export to compressed or safetensors instead") from None
         assert model.inputs is not None
         worst, text, equal = 0.0, "", True
         for batch in (session.batch,) if session.batch else (1, 3):
@@ -101,39 +106,69 @@ def _check_size(module: nn.Module, path: Path) -> None:
         )
 
 
-def _trace(model: Model, module: nn.Module) -> tuple[Any, bool]:
-    """The ONNX program, and whether its batch size is free. Raises BadInput where torch cannot."""
-    module.eval()
-    if hasattr(module, "config") and hasattr(module.config, "use_cache"):
-        module.config.use_cache = False  # a cache of keys and values is no output that ONNX has
-    assert model.inputs is not None
-    names = _output_names(model, module)
-    original = module.forward
+class Tracer:
+    """Turns a module into ONNX. The module is changed, so that it returns tensors and no cache."""
 
-    # The copy's own forward is wrapped, and not the copy in a module, which would rename weights.
-    @functools.wraps(original)
-    def forward(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-        return tuple(named_tensors(original(*args, **kwargs)).values())
+    def __init__(self, model: Model, module: nn.Module) -> None:
+        """`module` is a copy of the model's own, or a smaller one that computes the same.
 
-    module.forward = forward
-    args, kwargs = model.inputs(_EXAMPLE)
-    shapes = _free_batch(forward, args, kwargs)
-    if shapes is not None:
-        with contextlib.suppress(Exception):  # then with a fixed batch; that one's error counts
-            return _export(module, args, kwargs, shapes, names), True
-    args, kwargs = model.inputs(1)
-    try:
-        return _export(module, args, kwargs, None, names), False
-    except Exception as error:  # torch.export runs the model's own code and raises anything
-        raise BadInput(
-            f"torch cannot trace {model.address} for ONNX ({_reason(error)}); export to compressed "
-            "or safetensors instead"
-        ) from None
+        Raises BadInput if it does not run on the model's example.
+        """
+        assert model.inputs is not None
+        self._address = model.address
+        self._inputs = model.inputs
+        module.eval()
+        if hasattr(module, "config") and hasattr(module.config, "use_cache"):
+            module.config.use_cache = False
+        self._names = self._run(module)
+        original = module.forward
+
+        # The copy's own forward is wrapped, and not the copy in a module, which would rename
+        # its weights.
+        @functools.wraps(original)
+        def forward(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+            return tuple(named_tensors(original(*args, **kwargs)).values())
+
+        module.forward = forward
+        self._module = module
+
+    def free_batch(self) -> Any:
+        """The ONNX model for any batch size, None where torch cannot trace it so."""
+        args, kwargs = self._inputs(_EXAMPLE)
+        shapes = _free_batch(self._module.forward, args, kwargs)
+        if shapes is None:
+            return None
+        try:
+            return _export(self._module, args, kwargs, shapes, self._names)
+        except Exception:  # torch.export runs the model's own code; `fixed_batch` says what it was
+            return None
+
+    def fixed_batch(self) -> Any:
+        """The ONNX model for a batch of one. Raises BadInput where torch cannot trace it."""
+        args, kwargs = self._inputs(1)
+        try:
+            return _export(self._module, args, kwargs, None, self._names)
+        except Exception as error:  # see above
+            raise BadInput(
+                f"torch cannot trace {self._address} for ONNX ({_reason(error)}); export to "
+                "compressed or safetensors instead"
+            ) from None
+
+    def _run(self, module: nn.Module) -> list[str]:
+        """The names of the outputs."""
+        args, kwargs = self._inputs(1)
+        try:
+            with torch.no_grad():
+                return list(named_tensors(module(*args, **kwargs)))
+        except Exception as error:  # the model's own code raises anything
+            reason = str(error).split("\n")[0][:200]
+            raise BadInput(f"{self._address} does not run on its example: {reason}") from None
 
 
 def _export(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], shapes: Any, names: list[str]
 ) -> Any:
+    """The ONNX model that torch's exporter makes."""
     # The exporter reports its progress with print, and tracing warns of deprecated calls inside
     # torch, onnxscript and transformers, which say nothing of the model.
     silent = io.StringIO()
@@ -152,7 +187,9 @@ def _export(
                 output_names=names,
             )
     assert program is not None
-    return program
+    proto = program.model_proto  # made anew each time it is asked for
+    _strip(proto)
+    return proto
 
 
 def _free_batch(forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -164,17 +201,6 @@ def _free_batch(forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         return tuple({0: "batch"} for _ in args)
     names = list(inspect.signature(forward).bind(*args, **kwargs).arguments)
     return {name: {0: "batch"} for name in names} if len(names) == len(values) else None
-
-
-def _output_names(model: Model, module: nn.Module) -> list[str]:
-    assert model.inputs is not None
-    args, kwargs = model.inputs(1)
-    try:
-        with torch.no_grad():
-            return list(named_tensors(module(*args, **kwargs)))
-    except Exception as error:  # the model's own code raises anything
-        reason = str(error).split("\n")[0][:200]
-        raise BadInput(f"{model.address} does not run on its example input: {reason}") from None
 
 
 def _reason(error: Exception) -> str:

@@ -24,6 +24,7 @@ class Block(Pattern):
     kind: ClassVar[str] = "block"
     short: ClassVar[str] = "block:{height}x{width}"
     label: ClassVar[str] = "block"
+    rank: ClassVar[int] = 30
     unit: ClassVar[str] = "block"
     height: int = setting(4, low=1, high=1024, help="Outputs in one tile.")
     width: int = setting(4, low=1, high=1024, help="Inputs in one tile.")

@@ -22,6 +22,7 @@ class Element(Pattern):
 
     kind: ClassVar[str] = "element"
     label: ClassVar[str] = "element"
+    rank: ClassVar[int] = 10
 
     def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:
         return scores

@@ -23,6 +23,7 @@ class Filter(Pattern):
 
     kind: ClassVar[str] = "filter"
     label: ClassVar[str] = "filter"
+    rank: ClassVar[int] = 60
     unit: ClassVar[str] = "output"
     format: ClassVar[str] = "grouped"
     removes: ClassVar[bool] = True

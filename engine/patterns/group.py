@@ -22,6 +22,7 @@ class Group(Pattern):
 
     kind: ClassVar[str] = "group"
     label: ClassVar[str] = "group"
+    rank: ClassVar[int] = 40
     unit: ClassVar[str] = "input position"
     format: ClassVar[str] = "grouped"
 

@@ -26,6 +26,7 @@ class NM(Pattern):
     kind: ClassVar[str] = "nm"
     short: ClassVar[str] = "nm:{n}:{m}"
     label: ClassVar[str] = "N:M"
+    rank: ClassVar[int] = 20
     unit: ClassVar[str] = "weight"
     format: ClassVar[str] = "nm"
     n: int = setting(2, low=1, high=64, help="Entries kept in each run.")

@@ -15,6 +15,7 @@ class OneShot(Schedule):
 
     kind: ClassVar[str] = "oneshot"
     label: ClassVar[str] = "One-shot"
+    rank: ClassVar[int] = 10
 
     def target(self, step: int, total: int, final: float) -> float | None:
         return final if step == 0 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil, floor
 
-LARGEST_FITTED = 28.0
+LARGEST_FITTED = 36.0
 """A small matrix is not blown up beyond this many pixels per cell …"""
 LARGEST = 44.0
 """… and nothing is zoomed in beyond this many."""

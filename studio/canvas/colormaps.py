@@ -20,7 +20,7 @@ _ANCHORS = {
                 (122, 209, 81), (253, 231, 37)),
     "grey": ((38, 38, 38), (242, 242, 242)),
 }  # fmt: skip
-_BELOW, _ABOVE = (64, 150, 230), (240, 165, 50)
+_SIGNS = {True: ((64, 150, 230), (240, 165, 50)), False: ((18, 84, 160), (176, 92, 0))}
 
 
 def lookup(name: str) -> Array:
@@ -30,7 +30,8 @@ def lookup(name: str) -> Array:
 
 def diverging(theme: Theme) -> Array:
     """Blue below zero, amber above, the quiet ground at zero: uint8 [256, 3]."""
-    return _between((_BELOW, _rgb(pruned(theme)), _ABOVE))
+    below, above = _SIGNS[theme.dark]
+    return _between((below, _rgb(pruned(theme)), above))
 
 
 def pruned(theme: Theme) -> str:
@@ -66,7 +67,9 @@ def image(value: Array, density: Array, table: Array) -> QImage:
 
 def _between(anchors: tuple[tuple[int, ...], ...]) -> Array:
     places = np.linspace(0, 255, len(anchors))
-    channels = [np.interp(np.arange(256), places, channel) for channel in zip(*anchors, strict=True)]
+    channels = [
+        np.interp(np.arange(256), places, channel) for channel in zip(*anchors, strict=True)
+    ]
     return np.stack(channels, axis=1).round().astype(np.uint8)
 
 

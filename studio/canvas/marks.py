@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QPointF, QRectF, QSizeF, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QImage, QLinearGradient, QPainter, QPen
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QFontMetricsF,
+    QImage,
+    QLinearGradient,
+    QPainter,
+    QPainterPath,
+    QPen,
+)
 
 from .. import theme as themes
 from ..theme import Theme
@@ -77,6 +86,7 @@ def legend(
     theme: Theme,
 ) -> float:
     """What colours mean, from `at` on to the right; returns its width."""
+    low = 0.0 if abs(low) < high / 1000 else low
     font = themes.font(11)
     metrics = QFontMetricsF(font)
     painter.setFont(font)
@@ -110,8 +120,9 @@ def key(painter: QPainter, at: QPointF, entries: list[tuple[str, str]], theme: T
     painter.setFont(font)
     x = at.x()
     for colour, text in entries:
-        patch = QRectF(x, at.y() + (metrics.height() - 10) / 2, 10, 10)
+        patch = QRectF(round(x), round(at.y() + (metrics.height() - 10) / 2), 10, 10)
         painter.fillRect(patch, QColor(colour))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(theme.colour("line"))
         painter.drawRect(patch.adjusted(0, 0, -1, -1))
         painter.setPen(theme.colour("dim"))
@@ -159,7 +170,11 @@ def overview(painter: QPainter, box: QRectF, picture: QImage, frame: QRectF, the
         max(4.0, frame.width() * box.width()),
         max(4.0, frame.height() * box.height()),
     )
-    # Two lines, so that the frame stands out from any colour.
+    rest = QPainterPath()
+    rest.addRect(box)
+    inside = QPainterPath()
+    inside.addRect(seen)
+    painter.fillPath(rest.subtracted(inside), theme.colour("bg", 0.55))
     painter.setPen(QPen(theme.colour("bg"), 3))
     painter.drawRect(seen)
     painter.setPen(QPen(theme.colour("text"), 1))

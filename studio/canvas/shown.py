@@ -25,7 +25,7 @@ class Shown(QObject):
     def __init__(self, session: Session, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self.source = "plan"
+        self.source = "run" if session.report is not None else "plan"
         session.model_changed.connect(self._plan)
         session.plan_changed.connect(self._plan)
         session.selection_changed.connect(self.changed)
@@ -78,7 +78,7 @@ class Shown(QObject):
         running = self._session.run.active and self._session.run.kind == "prune"
         if running or self._session.report is not None:
             self.source = "run"
-            self.changed.emit()
+        self.changed.emit()
 
     def _engine(self) -> None:
         ready = self._session.engine_state == "ready"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
+from shiboken6 import isValid
 
 from ...engine.plan import Plan, Rule
 from ..client import EngineClient
@@ -92,11 +93,15 @@ class Asker(QObject):
         self._clock.start()
 
         def answer(meta: Json, arrays: dict[str, np.ndarray]) -> None:
+            if not isValid(self):
+                return  # the window is gone, the engine was still at it
             self._asked = None
             self.answered.emit(asked, meta, arrays)
             self._send()
 
         def refuse(message: str) -> None:
+            if not isValid(self):
+                return
             self._asked = None
             self.failed.emit(message)
             self._send()

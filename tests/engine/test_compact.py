@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from secateur.engine.compact import compact
 from secateur.engine.dependencies import trace
 from secateur.engine.masks import Masks, masked
 from secateur.engine.models import open_model
 from secateur.engine.models.build import from_module
 from secateur.engine.models.model import Model
-from torch import Tensor, nn
 
 
 def filters(model: Model, sparsity: float = 0.5, seed: int = 0) -> Masks:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from secateur.engine.dependencies import trace
 from secateur.engine.models import open_model
 from secateur.engine.models.build import from_module
 from secateur.engine.models.model import Model
-from torch import Tensor, nn
 
 
 def opened(module: nn.Module, *shape: int) -> Model:

@@ -1,8 +1,6 @@
-"""Exports to safetensors: exact, read back before they are done, and never at the old file's cost."""
+"""Exports to safetensors: exact, read back before they are done, and safe for the old file."""
 
 import json
-import os
-import resource
 import subprocess
 import sys
 import textwrap
@@ -11,6 +9,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, load_model, save_file
+from torch import nn
+
 from secateur.engine import load as load_module
 from secateur.engine.errors import BadInput
 from secateur.engine.export import Mismatch, export
@@ -24,7 +24,6 @@ from secateur.engine.models import open_model
 from secateur.engine.models.build import from_module
 from secateur.engine.patterns import PATTERNS
 from secateur.kernels.select import keep_n_of_m
-from torch import nn
 
 
 def masks_of(model, pattern, sparsity=0.5, only="") -> Masks:
@@ -37,6 +36,10 @@ def masks_of(model, pattern, sparsity=0.5, only="") -> Masks:
             if row.path.startswith(only) and kind.misfit(row.gemm) is None
         }
     )
+
+
+def names_in(folder):
+    return [path.name for path in folder.iterdir()]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +91,7 @@ def test_every_layer_kind_comes_back_exactly(tmp_path, format, pattern):
     for path, mask in masks.layers.items():
         matrix = model.info.layer(path).gemm.view(state[model.info.layer(path).weight])
         assert torch.equal(matrix != 0, mask & (model.matrix(path) != 0))
-    assert os.listdir(tmp_path) == ["out.safetensors"]
+    assert names_in(tmp_path) == ["out.safetensors"]
     assert done.bytes == done.path.stat().st_size
 
 
@@ -115,7 +118,7 @@ def test_dense_safetensors_load_elsewhere_under_their_own_names(tmp_path, digits
     with safe_open(done.path, "pt") as file:
         assert file.metadata()["format"] == "pt"
     state = load_file(done.path)
-    assert list(state) == sorted(digits.state)
+    assert state.keys() == digits.state.keys()
     mask = masks.layers["conv1"].view_as(state["conv1.weight"])
     assert torch.equal(state["conv1.weight"], digits.state["conv1.weight"] * mask)
 
@@ -166,8 +169,8 @@ def test_a_bare_state_dict_exports(tmp_path):
         {"a.weight": torch.randn(8, 16), "a.bias": torch.randn(8)}, tmp_path / "in.safetensors"
     )
     model = open_model(str(tmp_path / "in.safetensors"))
-    for format in ("safetensors", "compressed"):
-        done = export(model, masks_of(model, "element"), format, tmp_path / format)
+    for kind in ("safetensors", "compressed"):
+        done = export(model, masks_of(model, "element"), kind, tmp_path / kind)
         assert int((read_state(done.path)["a.weight"] == 0).sum()) == 64
     with pytest.raises(BadInput, match="--arch"):
         export(model, Masks(), "onnx", tmp_path / "out.onnx")
@@ -180,7 +183,7 @@ def test_bad_targets_are_bad_input(tmp_path, digits):
         export(digits, Masks(), "compressed", tmp_path)
     with pytest.raises(BadInput, match="no such folder"):
         export(digits, Masks(), "compressed", tmp_path / "missing" / "x")
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("kind", [DenseFile, CompressedFile])
@@ -197,13 +200,14 @@ def test_a_file_that_reads_back_otherwise_is_thrown_away(tmp_path, digits, monke
         return draft
 
     monkeypatch.setattr(kind, "write", write_then_damage)
-    format = {DenseFile: "safetensors", CompressedFile: "compressed"}[kind]
+    name = {DenseFile: "safetensors", CompressedFile: "compressed"}[kind]
     with pytest.raises(Mismatch, match=r"differs by up to .*unchanged"):
-        export(digits, Masks(), format, target)
+        export(digits, Masks(), name, target)
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["out.safetensors"]
+    assert names_in(tmp_path) == ["out.safetensors"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
 def test_the_old_file_survives_a_disk_that_fills(tmp_path):
     """A limit on the size of files gives the very errors that a full disk gives."""
     for name in ("onnx", "safetensors", "compressed"):
@@ -217,17 +221,17 @@ def test_the_old_file_survives_a_disk_that_fills(tmp_path):
         from secateur.engine.models import open_model
         model = open_model("sample:digits-resnet")
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
-        for format in ("onnx", "safetensors", "compressed"):
+        for kind in ("onnx", "safetensors", "compressed"):
             try:
-                export(model, Masks(), format, Path(sys.argv[1]) / format)
+                export(model, Masks(), kind, Path(sys.argv[1]) / kind)
             except BadInput as error:
-                print(format, error)
+                print(kind, error)
     """
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program), tmp_path],
-        capture_output=True, text=True, timeout=120, check=True, cwd="/",
+        capture_output=True, text=True, timeout=120, cwd="/",
     )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["onnx", "safetensors", "compressed"]
     assert all("disk is full" in line and "unchanged" in line for line in lines)
@@ -238,8 +242,8 @@ def test_the_old_file_survives_a_disk_that_fills(tmp_path):
 
 def test_load_gives_the_sample_back(tmp_path, digits):
     masks = masks_of(digits, "element", 0.8)
-    for format in ("safetensors", "compressed"):
-        path = export(digits, masks, format, tmp_path / f"{format}.safetensors").path
+    for kind in ("safetensors", "compressed"):
+        path = export(digits, masks, kind, tmp_path / f"{kind}.safetensors").path
         module = load_module.load(path)
         assert type(module) is type(digits.module)
         assert not module.training
@@ -317,7 +321,7 @@ def test_a_hugging_face_model_needs_no_folder_to_come_back(tmp_path, bert):
     module = load_module.load(done.path)
     assert type(module).__name__ == "BertForMaskedLM"
     assert module.cls.predictions.decoder.weight is module.bert.embeddings.word_embeddings.weight
-    args, kwargs = bert.inputs(2)
+    _, kwargs = bert.inputs(2)
     dense = load_module.load(export(bert, Masks(), "safetensors", tmp_path / "d").path)
     with torch.no_grad():
         assert torch.equal(dense(**kwargs).logits, bert.module(**kwargs).logits)

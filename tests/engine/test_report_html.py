@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+
 from secateur.engine.report_html import render
 
 EVIL = "<script>alert('x')</script>&\"'"

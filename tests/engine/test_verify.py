@@ -6,6 +6,8 @@ import onnx
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
+
 from secateur.engine.errors import BadInput
 from secateur.engine.export import export
 from secateur.engine.masks import Masks
@@ -13,7 +15,6 @@ from secateur.engine.models import open_model
 from secateur.engine.models.build import from_module
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.verify import verify
-from torch import nn
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,8 @@ def masks(digits):
 def files(digits, masks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     return {
-        format: export(digits, masks, format, folder / f"x.{format}").path
-        for format in ("onnx", "safetensors", "compressed")
+        kind: export(digits, masks, kind, folder / f"x.{kind}").path
+        for kind in ("onnx", "safetensors", "compressed")
     }
 
 

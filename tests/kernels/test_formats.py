@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
+
 from secateur.kernels.formats import (
     CSR,
     FORMATS,

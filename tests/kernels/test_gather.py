@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from secateur.kernels.gather import ChannelConv2d, GroupedConv2d, GroupedLinear, grouped
 from torch import nn
+
+from secateur.kernels.gather import ChannelConv2d, GroupedConv2d, GroupedLinear, grouped
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 

@@ -5,6 +5,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
+
 from secateur.studio import theme
 from secateur.studio.icons import app_icon, icon
 from secateur.studio.theme import DARK, LIGHT, RESOURCES
@@ -105,17 +106,18 @@ NAMES = sorted(path.stem for path in (RESOURCES / "icons").glob("*.svg"))
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_icon_draws_something_in_the_theme_s_colour(name, qtbot):
-    picture = icon(name, DARK, 16).pixmap(16).toImage()
+    picture = icon(name, DARK, 48).pixmap(48).toImage()
     colours = {
-        picture.pixelColor(x, y).name()
+        picture.pixelColor(x, y).getRgb()[:3]
         for x in range(picture.width())
         for y in range(picture.height())
         if picture.pixelColor(x, y).alpha() > 250
     }
     assert colours
     if name != "app":
-        assert colours == {DARK.text}
-        assert "currentColor" in (RESOURCES / "icons" / f"{name}.svg").read_text()
+        ink = QColor(DARK.text).getRgb()[:3]
+        # Premultiplied alpha rounds by a step or two.
+        assert max(abs(a - b) for c in colours for a, b in zip(c, ink, strict=True)) <= 3
 
 
 def test_icons_are_sharp_on_dense_screens_and_pale_when_disabled(qtbot):

@@ -1,0 +1,319 @@
+"""The bench that `measure` works on: which forms of a layer or model race against which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .compact import committed, compact, count
+from .criteria import CRITERIA
+from .dependencies import Channels, first_line, trace
+from .errors import BadInput
+from .forms import (
+    DENSE,
+    GROUPED,
+    Call,
+    Form,
+    fewer_outputs,
+    grouped_forms,
+    recorded,
+    replaced,
+    with_mask,
+)
+from .masks import Masks
+from .models.model import Model
+from .patterns import Pattern
+from .timing import Timing, time_interleaved
+
+# A candidate has to win by more than a second run would take back.
+_MARGIN = 0.98
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Trial:
+    """One set of masks to measure: a pruned project's, or one pattern at one sparsity."""
+
+    masks: Masks
+    labels: Mapping[str, str]
+    removes: bool
+    small: nn.Module | None = None
+    winners: dict[str, nn.Module] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cell to come: the layer (None: whole model) and how to make its forms."""
+
+    layer: str | None
+    trial: Trial
+    pattern: str
+    kept: float
+    forms: Callable[[], list[Form]]
+
+
+class Bench:
+    """The model on its device, what its layers are called with, and the timings so far."""
+
+    def __init__(
+        self,
+        model: Model,
+        batch: int,
+        device: torch.device,
+        seconds: float,
+        cancel: Callable[[], bool],
+    ) -> None:
+        if model.inputs is None:
+            raise BadInput(f"{model.address} cannot be measured: no example input is known for it")
+        self.skipped: list[str] = []
+        self._model, self._batch, self._device = model, batch, device
+        self._seconds, self._cancel = seconds, cancel
+        self._module = committed(model, Masks()).to(device)
+        args, kwargs = model.inputs(batch)
+        self._args = tuple(_to(arg, device) for arg in args)
+        self._kwargs = {name: _to(arg, device) for name, arg in kwargs.items()}
+        paths = [layer.path for layer in model.info.prunable]
+        try:
+            self._calls = recorded(self._module, self._args, self._kwargs, paths)
+        except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
+            raise BadInput(
+                f"{model.address} cannot be measured: it fails on an example input of batch "
+                f"{batch}: {first_line(error)}"
+            ) from None
+        self._dense: dict[str | None, Timing] = {}
+
+    def pruned(
+        self, masks: Masks, paths: list[str], labels: Mapping[str, str]
+    ) -> tuple[int, Iterator[Task]]:
+        """The cells of a pruned model: its pruned layers among `paths`, then all of it."""
+        names = {p: labels.get(p) or _looks_like(mask) for p, mask in masks.layers.items()}
+        trial = Trial(masks, names, removes=True)
+        small = trial.small = self._compacted(masks)
+        calls = recorded(small, self._args, self._kwargs, masks.layers)
+        chosen = [p for p in paths if p in masks.layers and self._runs_alone(p)]
+
+        def tasks() -> Iterator[Task]:
+            for path in chosen:
+                forms = self._in_small(small, path, calls)
+                yield Task(path, trial, names[path], masks.density(path), forms)
+            yield self._whole(trial)
+
+        return len(chosen) + 1, tasks()
+
+    def planned(
+        self, paths: list[str], patterns: list[Pattern], sparsities: Sequence[float]
+    ) -> tuple[int, Iterator[Task]]:
+        """The cells of layers by patterns by sparsities; masks are made as they are needed."""
+        for sparsity in sparsities:
+            if not 0 <= sparsity < 1:
+                raise BadInput(f"sparsity must be at least 0 and below 1, not {sparsity:g}")
+        alone = {path for path in paths if self._runs_alone(path)}
+        all_of_it = len(paths) == len(self._model.info.prunable)
+        combinations = []
+        for pattern in patterns:
+            fits = [path for path in paths if self._fits(pattern, path)]
+            fixed = pattern.fixed_sparsity
+            for sparsity in sparsities if fixed is None else (fixed,):
+                combinations.append((pattern, sparsity, fits))
+        total = sum(len(alone & set(fits)) + all_of_it for _, _, fits in combinations)
+        removing = any(pattern.removes for pattern in patterns)
+        channels = trace(self._model) if removing else Channels()
+
+        def tasks() -> Iterator[Task]:
+            for pattern, sparsity, fits in combinations:
+                trial = self._trial(pattern, sparsity, fits, channels)
+                for path in (p for p in fits if p in alone):
+                    kept = trial.masks.density(path)
+                    forms = self._alone(trial, path, channels)
+                    yield Task(path, trial, trial.labels[path], kept, forms)
+                if all_of_it:
+                    yield self._whole(trial)
+
+        return total, tasks()
+
+    def cell(self, task: Task) -> Json:
+        """Time a task's forms; raises Stopped, and whatever a form raises when it runs."""
+        forms = task.forms()
+        if len(forms) == 1 and task.layer in self._dense:
+            times = {DENSE: self._dense[task.layer]}
+        else:
+            times = self._race(forms)
+            self._dense[task.layer] = times[DENSE]
+        dense = times[DENSE]
+        best = min(times, key=lambda path: times[path].median_ms)
+        if not _beats(times[best], dense):
+            best = DENSE
+        if task.layer is not None and best != DENSE:
+            task.trial.winners[task.layer] = next(f.module for f in forms if f.path == best)
+        ran = times[best]
+        layer = None if task.layer is None else self._model.info.layer(task.layer)
+        return {
+            "model": self._model.address,
+            "layer": task.layer,
+            "pattern": task.pattern,
+            "kept": task.kept,
+            "batch": self._batch,
+            "dtype": layer.dtype if layer else self._dtype(),
+            "device": self._device.type,
+            "ran": best,
+            "dense_ms": dense.median_ms,
+            "ms": ran.median_ms,
+            "speedup": dense.median_ms / ran.median_ms,
+            "spread": max(dense.spread, ran.spread),
+            "tried": [
+                {"path": path, "ms": timing.median_ms}
+                for path, timing in times.items()
+                if path not in (best, DENSE)
+            ],
+        }
+
+    def _race(self, forms: list[Form]) -> dict[str, Timing]:
+        """The better timing of each form by path, over the memory formats that it can have."""
+        calls = {(f.path, i): call for f in forms for i, call in enumerate(f.calls())}
+        timings = time_interleaved(
+            calls, seconds=self._seconds, device=self._device.type, cancel=self._cancel
+        )
+        best: dict[str, Timing] = {}
+        for (path, _), timing in timings.items():
+            if path not in best or timing.median_ms < best[path].median_ms:
+                best[path] = timing
+        return best
+
+    def _fits(self, pattern: Pattern, path: str) -> bool:
+        gemm = self._model.info.layer(path).gemm
+        assert gemm is not None
+        misfit = pattern.misfit(gemm)
+        if misfit:
+            self._skip(f"{path} {misfit}")
+        return misfit is None
+
+    def _trial(
+        self, pattern: Pattern, sparsity: float, paths: list[str], channels: Channels
+    ) -> Trial:
+        """Masks by magnitude, with what goes along with removed outputs."""
+        criterion, masks = CRITERIA.parse("magnitude"), Masks()
+        for path in paths:
+            gemm = self._model.info.layer(path).gemm
+            scores = criterion.scores(self._model.matrix(path))
+            masks.layers[path] = pattern.mask(scores, sparsity, gemm)
+            if pattern.removes:
+                alive = masks.layers[path].any(dim=1)
+                for name in channels.vectors(path):
+                    masks.vectors[name] = masks.vectors.get(name, alive) & alive
+        word = pattern.to_plan()
+        label = word if isinstance(word, str) else str(word["kind"])
+        return Trial(masks, dict.fromkeys(paths, label), pattern.removes)
+
+    def _runs_alone(self, path: str) -> bool:
+        if path in self._calls:
+            return True
+        self._skip(
+            f"{path} is not measured alone: it is a part of another module, or the example input "
+            "does not reach it as one tensor"
+        )
+        return False
+
+    def _skip(self, reason: str) -> None:
+        if reason not in self.skipped:
+            self.skipped.append(reason)
+
+    def _dense_form(self, path: str) -> tuple[Form, Tensor]:
+        x = self._calls[path].example(self._device)
+        return Form(DENSE, self._module.get_submodule(path), (x,), {}), x
+
+    def _alone(self, trial: Trial, path: str, channels: Channels) -> Callable[[], list[Form]]:
+        """The layer by itself: dense, with fewer outputs, without its zero columns."""
+
+        def forms() -> list[Form]:
+            dense, x = self._dense_form(path)
+            mask = trial.masks.layers[path].to(self._device)
+            if trial.removes and channels.fixed(path) is None:
+                small = fewer_outputs(dense.module, mask.any(dim=1), x)
+                return [dense, *([small] if small else [])]
+            gemm = self._model.info.layer(path).gemm
+            plain = isinstance(dense.module, (nn.Linear, nn.Conv2d))
+            if gemm is None or not plain or bool(mask.any(dim=0).all()):
+                return [dense]
+            return [dense, *grouped_forms(with_mask(dense.module, gemm.store(mask)), x)]
+
+        return forms
+
+    def _in_small(
+        self, small: nn.Module, path: str, calls: Mapping[str, Call]
+    ) -> Callable[[], list[Form]]:
+        """The layer as it is in the compacted model, and without its zero columns."""
+
+        def forms() -> list[Form]:
+            dense, x = self._dense_form(path)
+            layer = small.get_submodule(path)
+            given = calls[path].example(self._device) if path in calls else x
+            smaller = count(layer) < count(dense.module)
+            found = [Form("compacted", layer, (given,), {})] if smaller else []
+            for form in grouped_forms(layer, given):
+                name = f"compacted, {form.path}" if smaller else form.path
+                found.append(Form(name, form.module, form.args, form.kwargs))
+            return [dense, *found]
+
+        return forms
+
+    def _whole(self, trial: Trial) -> Task:
+        """The whole model: dense, compacted, and with the layers that won by themselves."""
+        sizes = {
+            i.path: i.gemm.shape[0] * i.gemm.shape[1] for i in self._model.info.prunable if i.gemm
+        }
+        gone = sum(sizes[p] * (1 - trial.masks.density(p)) for p in trial.masks.layers)
+        names = sorted(set(trial.labels.values()))
+        label = names[0] if len(names) == 1 else "mixed"
+
+        def forms() -> list[Form]:
+            found = [Form(DENSE, self._module, self._args, self._kwargs)]
+            if trial.removes and trial.small is None:
+                trial.small = self._compacted(trial.masks)
+            base, name = self._module, "grouped"
+            if trial.small is not None and count(trial.small) < count(self._module):
+                base, name = trial.small, "compacted, grouped"
+                found.append(Form("compacted", base, self._args, self._kwargs))
+            faster = {p: m for p, m in trial.winners.items() if isinstance(m, GROUPED)}
+            if faster:
+                found.append(Form(name, replaced(base, faster), self._args, self._kwargs))
+            return found
+
+        kept = 1 - gone / max(sum(sizes.values()), 1)
+        return Task(None, trial, label, kept, forms)
+
+    def _compacted(self, masks: Masks) -> nn.Module:
+        return compact(self._model, masks).module.to(self._device)
+
+    def _dtype(self) -> str:
+        kinds = {p.dtype for p in self._module.parameters() if p.is_floating_point()}
+        return "mixed" if len(kinds) > 1 else str(next(iter(kinds))).removeprefix("torch.")
+
+
+def _beats(timing: Timing, dense: Timing) -> bool:
+    """Whether the win is a win: the typical and the undisturbed runs agree, beyond a margin."""
+    typical = timing.median_ms < _MARGIN * dense.median_ms
+    return typical and timing.q1 < _MARGIN * dense.q1
+
+
+def _looks_like(mask: Tensor) -> str:
+    """The pattern that a mask shows: whole columns, whole rows, both, or neither."""
+    rows, columns = mask.any(dim=1), mask.any(dim=0)
+    if not bool((mask == rows[:, None] & columns).all()):
+        return "mask"
+    if bool(rows.all()):
+        return "group"
+    return "filter" if bool(columns.all()) else "group, filter"
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    """An example input on the device, in whatever it is wrapped."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_to(item, device) for item in value)
+    return value

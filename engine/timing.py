@@ -1,0 +1,96 @@
+"""Timing several ways to do one thing side by side, so that noise hits all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from .control import Stopped
+
+# A sample lasts at least this long, so that the clock and the loop around it don't count.
+_SAMPLE_MS = 0.5
+_WARM_UP = 3
+_FEWEST, _MOST = 7, 101
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of one call: the median and the quartiles of `n` samples."""
+
+    median_ms: float
+    q1: float
+    q3: float
+    n: int
+
+    @property
+    def spread(self) -> float:
+        """Distance of the quartiles as a share of the median."""
+        return (self.q3 - self.q1) / self.median_ms if self.median_ms else 0.0
+
+
+def time_interleaved(
+    candidates: Mapping[Name, Callable[[], object]],
+    *,
+    seconds: float = 0.5,
+    device: str = "cpu",
+    cancel: Callable[[], bool] = lambda: False,
+) -> dict[Name, Timing]:
+    """Time the candidates in turn, round after round, every other round backwards.
+
+    Warms each up first. Takes about `seconds` in all, but at least 7 and at most 101 rounds. On
+    ``"cuda"`` the device's own events are the clock. Runs in inference mode. Raises Stopped as soon
+    as `cancel` says so between two samples.
+    """
+    clock = _cuda_ms if device.startswith("cuda") else _cpu_ms
+    names = list(candidates)
+    with torch.inference_mode():
+        calls: dict[Name, int] = {}
+        for name in names:
+            for _ in range(_WARM_UP):
+                _check(cancel)
+                once = clock(candidates[name], 1)
+            calls[name] = max(1, round(_SAMPLE_MS / max(once, 1e-4)))
+        samples: dict[Name, list[float]] = {name: [] for name in names}
+        end = time.perf_counter() + seconds
+        for index in range(_MOST):
+            if index >= _FEWEST and time.perf_counter() > end:
+                break
+            for name in reversed(names) if index % 2 else names:
+                _check(cancel)
+                samples[name].append(clock(candidates[name], calls[name]) / calls[name])
+    return {name: _timing(samples[name]) for name in names}
+
+
+def _check(cancel: Callable[[], bool]) -> None:
+    if cancel():
+        raise Stopped
+
+
+def _cpu_ms(call: Callable[[], object], times: int) -> float:
+    start = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - start) * 1e3
+
+
+def _cuda_ms(call: Callable[[], object], times: int) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(times):
+        call()
+    end.record()
+    torch.cuda.synchronize()
+    return float(start.elapsed_time(end))
+
+
+def _timing(samples: list[float]) -> Timing:
+    q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
+    return Timing(median, q1, q3, len(samples))

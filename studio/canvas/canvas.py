@@ -1,0 +1,114 @@
+"""The centre of the window: tabs over the selected layer, with the matrix as the hero."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QStackedWidget,
+    QTabBar,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ..session import Session
+from ..widgets import hairline, named
+from .colormaps import MAPS
+from .histogram_view import HistogramView
+from .latency_view import LatencyView
+from .looks import VIEWS
+from .matrix_view import MatrixView
+from .shown import Shown
+from .tools import histogram_tools, weight_tools
+
+TABS = ("Weights", "Mask", "Histogram", "Latency")
+_TIPS = (
+    "The layer's weights; pruned ones are gone",
+    "What the mask keeps",
+    "How the weights are distributed",
+    "What was measured: dense against sparse",
+)
+
+
+class Canvas(QWidget):
+    """Tabs Weights, Mask, Histogram and Latency over what the session shows."""
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("canvas")
+        self.shown = Shown(session, self)
+        self.matrix = MatrixView(session, self.shown)
+        self.histogram = HistogramView(session, self.shown)
+        self.latency = LatencyView(session)
+        self.tabs = named(QTabBar(), "canvas_tabs", "Views of the layer")
+        self.tabs.setDrawBase(False)
+        self.tabs.setExpanding(False)
+        self.tabs.setUsesScrollButtons(False)
+        self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
+        self.tabs.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        for i, (name, tip) in enumerate(zip(TABS, _TIPS, strict=True)):
+            self.tabs.addTab(name)
+            self.tabs.setTabToolTip(i, f"{tip}  Alt+{i + 1}")
+        self._tools = QStackedWidget()
+        nothing = QWidget()
+        for widget in (weight_tools(self.matrix), histogram_tools(self.histogram), nothing):
+            self._tools.addWidget(widget)
+        self._tools.setSizePolicy(self.sizePolicy().Policy.Maximum, self.sizePolicy().Policy.Fixed)
+        self._pages = QStackedWidget()
+        for page in (self.matrix, self.histogram, self.latency):
+            self._pages.addWidget(page)
+
+        bar = QWidget()
+        bar.setObjectName("canvas_bar")
+        bar.setProperty("role", "panel")
+        bar.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        row = QHBoxLayout(bar)
+        row.setContentsMargins(10, 0, 12, 0)
+        row.addWidget(self.tabs, 0, Qt.AlignmentFlag.AlignBottom)
+        row.addStretch()
+        row.addWidget(self._tools)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(bar)
+        column.addWidget(hairline())
+        column.addWidget(self._pages, 1)
+        self.tabs.currentChanged.connect(self._tab_changed)
+        self._add_shortcuts()
+        self._tab_changed(0)
+
+    def fit(self) -> None:
+        """Show the whole matrix."""
+        self.matrix.fit()
+
+    def show_tab(self, name: str) -> None:
+        """Bring a tab of `TABS` to the front."""
+        self.tabs.setCurrentIndex(TABS.index(name))
+
+    def _tab_changed(self, index: int) -> None:
+        # Weights and Mask are one picture in two looks, so that the place stays the same.
+        if index < 2:
+            self.matrix.set_look(mode="mask" if index else "weights")
+        self._pages.setCurrentIndex(max(0, index - 1))
+        self._tools.setCurrentIndex({0: 0, 2: 1}.get(index, 2))
+
+    def _add_shortcuts(self) -> None:
+        for i in range(len(TABS)):
+            keys = QShortcut(QKeySequence(f"Alt+{i + 1}"), self)
+            keys.activated.connect(lambda i=i: self.tabs.setCurrentIndex(i))
+        inside = Qt.ShortcutContext.WidgetWithChildrenShortcut
+        for key, slot in (("V", self._next_view), ("M", self._flip_mask), ("C", self._next_map)):
+            QShortcut(QKeySequence(key), self, context=inside).activated.connect(slot)
+
+    def _next_view(self) -> None:
+        names = list(VIEWS)
+        view = names[(names.index(self.matrix.look.view) + 1) % len(names)]
+        self.matrix.set_look(view=view)
+
+    def _flip_mask(self) -> None:
+        self.matrix.set_look(over=not self.matrix.look.over)
+
+    def _next_map(self) -> None:
+        colours = MAPS[(MAPS.index(self.matrix.look.colours) + 1) % len(MAPS)]
+        self.matrix.set_look(colours=colours)

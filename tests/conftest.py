@@ -1,0 +1,38 @@
+"""What every test may use, and what none may leave behind."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch and Qt are imported: see the guide's page on measuring.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import threading
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Shared machines are slow at times, and a test must not fail for that.
+settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves threads or child processes behind."""
+    me = psutil.Process()
+    before = {child.pid for child in me.children(recursive=True)}
+    threads = set(threading.enumerate())
+    yield
+    if "engine_process" in request.fixturenames:
+        return  # shared by a module and ended there
+    left = [child for child in me.children(recursive=True) if child.pid not in before]
+    _, alive = psutil.wait_procs(left, timeout=3)
+    assert not alive, f"processes left running: {alive}"
+    started = [t for t in threading.enumerate() if t not in threads and not t.daemon]
+    assert not started, f"threads left running: {started}"

@@ -1,0 +1,144 @@
+"""Every pattern: its layout holds, the best are kept, the count is right, ties repeat."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.utils.prune as torch_prune
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from secateur.engine.errors import BadInput
+from secateur.engine.gemm import Gemm
+from secateur.engine.patterns import PATTERNS, Pattern
+
+WORDS = ["element", "nm:2:4", "nm:1:3", "block:2x3", "block:4x4", "group", "filter"]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Pattern, Gemm, torch.Tensor, float]:
+    pattern = PATTERNS.parse(draw(st.sampled_from([*WORDS, {"kind": "nm", "order": "channel"}])))
+    if draw(st.booleans()):
+        kernel = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+        gemm = Gemm((draw(st.integers(1, 9)), draw(st.integers(1, 9)), *kernel), kernel)
+    else:
+        gemm = Gemm((draw(st.integers(1, 20)), draw(st.integers(1, 20))))
+    dtype = draw(st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
+    scores = torch.rand(gemm.shape, generator=generator)
+    if draw(st.booleans()):
+        scores = (scores * 3).round()  # many ties
+    return pattern, gemm, scores.to(dtype), draw(st.floats(0, 0.99))
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases())
+def test_layout_count_and_repeatability(case: tuple[Pattern, Gemm, torch.Tensor, float]) -> None:
+    pattern, gemm, scores, sparsity = case
+    if pattern.misfit(gemm):
+        return
+    mask = pattern.mask(scores, sparsity, gemm)
+    assert mask.dtype == torch.bool
+    assert tuple(mask.shape) == gemm.shape
+    assert torch.equal(mask, pattern.mask(scores.clone(), sparsity, gemm))
+    if pattern.fixed_sparsity is not None:
+        return
+    # What is kept is whole units: pooling and spreading the mask gives it back.
+    units = pattern.pool(mask.float(), gemm)
+    assert ((units == 0) | (units == 1)).all()
+    assert torch.equal(pattern.spread(units.bool(), gemm), mask)
+    # As close to the request as whole units allow.
+    sizes = pattern.sizes(gemm)
+    unit = mask.numel() / units.numel() if sizes is None else int(sizes.max())
+    assert abs(int((~mask).sum()) - sparsity * mask.numel()) <= unit / 2 + 1e-6
+    # No pruned unit scores higher than a kept one.
+    pooled = pattern.pool(scores.float(), gemm)
+    if units.any() and not units.all():
+        assert pooled[units == 0].max() <= pooled[units == 1].min()
+
+
+@pytest.mark.parametrize("order", ["flattened", "channel"])
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (1, 2), (3, 5)])
+def test_nm_keeps_the_best_of_every_run(order: str, n: int, m: int) -> None:
+    gemm = Gemm((3, 7, 2, 2), (2, 2))
+    scores = torch.rand(gemm.shape, generator=torch.Generator().manual_seed(1))
+    mask = PATTERNS.parse({"kind": f"nm:{n}:{m}", "order": order}).mask(scores, 0.5, gemm)
+    for out in range(3):
+        row, kept = scores[out], mask[out]
+        if order == "flattened":
+            lanes = [list(range(28))]
+        else:
+            lanes = [[c * 4 + tap for c in range(7)] for tap in range(4)]
+        for lane in lanes:
+            for start in range(0, len(lane), m):
+                run = lane[start : start + m]
+                best = max(
+                    itertools.combinations(run, min(n, len(run))),
+                    key=lambda chosen: sum(float(row[i]) for i in chosen),
+                )
+                assert {i for i in run if kept[i]} == set(best)
+
+
+def test_element_equals_torch_prune() -> None:
+    weight = torch.randn(20, 30, generator=torch.Generator().manual_seed(0))
+    for sparsity in (0.0, 0.1, 0.333, 0.5, 0.87):
+        linear = torch.nn.Linear(30, 20)
+        linear.weight.data.copy_(weight)
+        torch_prune.l1_unstructured(linear, "weight", amount=sparsity)
+        mask = PATTERNS.parse("element").mask(weight.abs(), sparsity)
+        assert torch.equal(mask, linear.weight_mask.bool())
+
+
+def test_filter_and_group_equal_torch_prune() -> None:
+    conv = torch.nn.Conv2d(6, 10, 3)
+    gemm = Gemm((10, 6, 3, 3), (3, 3))
+    scores = gemm.view(conv.weight.detach()).square()
+    torch_prune.ln_structured(conv, "weight", amount=0.4, n=2, dim=0)
+    mask = PATTERNS.parse("filter").mask(scores, 0.4, gemm)
+    assert torch.equal(gemm.store(mask), conv.weight_mask.bool())
+
+
+def test_ragged_blocks_hit_the_request() -> None:
+    scores = torch.rand(10, 10, generator=torch.Generator().manual_seed(0))
+    pattern = PATTERNS.parse("block:4x4")
+    for sparsity in (0.2, 0.44, 0.7):
+        mask = pattern.mask(scores, sparsity)
+        assert abs(int((~mask).sum()) - 100 * sparsity) <= 8
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("grup", "group"),
+        ("nm:5:4", "at most M"),
+        ("block:4", "block:"),
+        ("block:0x4", "at least 1"),
+        ({"kind": "block", "hight": 3}, "height"),
+        (7, "word or a mapping"),
+        ("element:3", "written element"),
+    ],
+)
+def test_bad_words_name_what_would_fit(value: object, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        PATTERNS.parse(value)
+
+
+def test_a_block_larger_than_the_layer_says_what_fits() -> None:
+    misfit = PATTERNS.parse("block:4x4").misfit(Gemm((2, 100)))
+    assert misfit is not None
+    assert "block:2x4" in misfit
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_short_form_reads_back(word: str) -> None:
+    pattern = PATTERNS.parse(word)
+    assert pattern.to_plan() == word
+    assert PATTERNS.parse(pattern.to_plan()) == pattern
+
+
+def test_every_kind_describes_itself() -> None:
+    for cls in PATTERNS:
+        assert len(cls.summary()) > 10
+        assert all(field.help for field in cls.fields())
+        assert cls.label

@@ -29,8 +29,8 @@ lint: $(READY)
 
 # The package is this folder under the name secateur; a link gives it that name for the checker.
 types: $(READY)
-	mkdir -p build/tree && ln -sfn ../.. build/tree/secateur
-	cd build/tree && ../../$(BIN)/mypy --config-file secateur/pyproject.toml -p secateur
+	mkdir -p .venv/tree && ln -sfn ../.. .venv/tree/secateur
+	cd .venv/tree && ../bin/mypy --config-file ../../pyproject.toml -p secateur
 
 contracts: $(READY)
 	$(BIN)/lint-imports

@@ -1,1 +1,1 @@
-
+"""Models, plans, pruning, training, measuring, exporting. Knows no window."""

@@ -57,6 +57,3 @@ def run_key(plan: Plan, digest: str) -> str:
     """Names a run: the same plan on the same weights."""
     text = json.dumps(plan.to_json(), sort_keys=True)
     return hashlib.sha256(f"{digest} {text}".encode()).hexdigest()
-
-
-

@@ -59,9 +59,7 @@ def main(
         if os.environ.get("SECATEUR_DEBUG"):
             traceback.print_exc()
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        print(
-            f"secateur: a fault of ours: {what} (SECATEUR_DEBUG=1 shows where)", file=sys.stderr
-        )
+        print(f"secateur: a fault of ours: {what} (SECATEUR_DEBUG=1 shows where)", file=sys.stderr)
         return 1
 
 
@@ -126,9 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     def model(sub: argparse.ArgumentParser, name: str = "model") -> None:
         sub.add_argument(name, metavar=name.upper(), help="address of a model")
         sub.add_argument("--arch", help="architecture of a file of weights")
-        sub.add_argument(
-            "--trust-pickle", action="store_true", help="run the code inside a pickle"
-        )
+        sub.add_argument("--trust-pickle", action="store_true", help="run the code inside a pickle")
 
     def device(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -247,11 +243,21 @@ def _measure(args: argparse.Namespace) -> Result:
         patterns=_words(args.patterns),
         sparsities=_numbers(args.sparsities),
         device=args.device,
+        labels=_labels(args.model),
     ):
         text.follow(event)
         if isinstance(event, Finished):
             result = event.result
     return result, text.measure(result)
+
+
+def _labels(address: str) -> dict[str, str]:
+    """The pattern of each layer of a pruned project, as its report names it."""
+    from .project import Project
+
+    folder = Path(address)
+    report = Project.open(folder).report() if Project.is_project(folder) else None
+    return {row["path"]: row["pattern"] for row in report["layers"]} if report else {}
 
 
 def _export(args: argparse.Namespace) -> Result:

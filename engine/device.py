@@ -8,7 +8,7 @@ from .errors import BadInput
 
 
 def pick_device(name: str) -> torch.device:
-    """The torch device for ``auto``, ``cpu`` or ``cuda``; raises BadInput for one that is not there."""
+    """The torch device for ``auto``, ``cpu`` or ``cuda``; raises BadInput where it is missing."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():

@@ -55,7 +55,7 @@ class LayerDone(Event):
 
 @dataclass(frozen=True)
 class Metric(Event):
-    """Numbers of a training run at a step: ``loss``, ``accuracy``, ``sparsity``, ``churn`` …"""
+    """Numbers of a training run at a step: ``loss``, ``accuracy``, ``sparsity``."""
 
     kind: ClassVar[str] = "metric"
     step: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,6 @@ def _umask() -> int:
 
 def _is_full(error: Exception) -> bool:
     # The safetensors library reports the system's error only as text.
-    text = str(error)
-    coded = any(f"code: {code}," in text for code in _FULL)
-    return (isinstance(error, OSError) and error.errno in _FULL) or coded
+    found = re.search(r"(?:os error|code:) (\d+)", str(error))
+    code = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    return code in _FULL

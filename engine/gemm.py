@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +80,7 @@ class Gemm:
             place.append(index)
         return channel, tuple(reversed(place))
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """A mapping of plain values that `from_json` reads back equal."""
         return {
             "stored": list(self.stored),
@@ -90,8 +90,7 @@ class Gemm:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, object]) -> Gemm:
+    def from_json(cls, data: dict[str, Any]) -> Gemm:
         """Read what `to_json` wrote."""
-        stored, kernel = data["stored"], data["kernel"]
-        assert isinstance(stored, list) and isinstance(kernel, list)
-        return cls(tuple(stored), tuple(kernel), int(str(data["groups"])), bool(data["transposed"]))
+        stored, kernel = tuple(data["stored"]), tuple(data["kernel"])
+        return cls(stored, kernel, data["groups"], data["transposed"])

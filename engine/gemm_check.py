@@ -63,8 +63,8 @@ def _products(
         return _gates(module, layer, matrix, random)
     if type(module).__name__ == "Conv1D" or isinstance(module, nn.Linear):
         x = random(3, gemm.shape[1])
-        bias = module.bias if module.bias is not None else 0
-        return module(x), x @ matrix.T + bias
+        own = module(x)
+        return (own if module.bias is None else own - module.bias), x @ matrix.T
     return None
 
 
@@ -106,7 +106,7 @@ def _convolution(module: Any, gemm: Gemm, matrix: Tensor, x: Tensor) -> tuple[Te
 def im2col(
     x: Tensor, gemm: Gemm, stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """Columns [n, groups, in, positions] of a padded input [n, c, *size], and the positions' shape."""
+    """Columns [n, groups, in, positions] of a padded input [n, c, *size], and the places per axis."""
     n, dims = len(x), len(gemm.kernel)
     for axis, (k, s, d) in enumerate(zip(gemm.kernel, stride, dilation, strict=True), start=2):
         x = x.unfold(axis, d * (k - 1) + 1, s)[..., ::d]
@@ -121,9 +121,7 @@ def _spread(module: Any, gemm: Gemm, x: Tensor) -> Tensor:
     spread = x.new_zeros(*x.shape[:2], *size)
     spread[(slice(None), slice(None), *(slice(None, None, s) for s in module.stride))] = x
     pads: list[int] = []
-    settings = zip(
-        gemm.kernel, module.padding, module.dilation, module.output_padding, strict=True
-    )
+    settings = zip(gemm.kernel, module.padding, module.dilation, module.output_padding, strict=True)
     for k, p, d, extra in reversed(list(settings)):
         pads += [d * (k - 1) - p, d * (k - 1) - p + extra]
     return F.pad(spread, pads)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,12 +46,25 @@ class Masks:
         return masks | self.vectors
 
     def committed(self, model: Model) -> dict[str, Tensor]:
-        """The state dict with pruned weights set to zero; tensors without a mask are shared."""
-        masks = self.by_parameter(model.info)
-        return {
-            name: tensor.detach().masked_fill(~masks[name], 0) if name in masks else tensor
-            for name, tensor in model.state.items()
-        }
+        """The state dict with +0.0 where pruned; tensors without a mask are shared.
+
+        A mask lies on a parameter, so it holds for every name that shares it; such names share one
+        tensor in the result too.
+        """
+        flags = self.by_parameter(model.info)
+        state = {name: tensor.detach() for name, tensor in model.state.items()}
+        groups: dict[Any, list[str]] = {}
+        for name, tensor in state.items():
+            place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+            groups.setdefault(place if tensor.numel() else name, []).append(name)
+        result = {}
+        for names in groups.values():
+            tensor = state[names[0]]
+            for name in names:
+                if name in flags:
+                    tensor = tensor.masked_fill(~flags[name], 0)
+            result.update(dict.fromkeys(names, tensor))
+        return {name: result[name] for name in state}
 
     def save(self, path: Path) -> None:
         """Write the masks bit-packed, one bit a weight."""

@@ -6,8 +6,9 @@ Frozen, torch-free, versioned. Undo in the studio is a swap of two plans.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -77,9 +78,9 @@ class Training:
     distil: bool = setting(False, help="Learn from the dense model's outputs too.")
 
     def __post_init__(self) -> None:
-        for field in training_fields():
-            value = coerce(getattr(self, field.name), field, "training")
-            object.__setattr__(self, field.name, value)
+        for each in training_fields():
+            value = coerce(getattr(self, each.name), each, "training")
+            object.__setattr__(self, each.name, value)
 
 
 def training_fields() -> tuple[Field, ...]:
@@ -97,8 +98,8 @@ class Plan:
 
     model: str | None = None
     rules: tuple[Rule, ...] = ()
-    allocation: Allocation = ALLOCATIONS.parse("uniform")
-    schedule: Schedule = SCHEDULES.parse("oneshot")
+    allocation: Allocation = field(default_factory=lambda: ALLOCATIONS.parse("uniform"))
+    schedule: Schedule = field(default_factory=lambda: SCHEDULES.parse("oneshot"))
     training: Training | None = None
     seed: int = 0
 
@@ -221,9 +222,9 @@ def _parse_training(data: Any) -> Training | None:
     if not isinstance(data, Mapping):
         raise PlanError(("training",), f"training must be a mapping, not {data!r}")
     _check_keys(data, [f.name for f in training_fields()], ("training",), "training")
-    for field in training_fields():
-        with _at("training", field.name):
-            coerce(data.get(field.name, field.default), field, "training")
+    for each in training_fields():
+        with _at("training", each.name):
+            coerce(data.get(each.name, each.default), each, "training")
     return Training(**data)
 
 
@@ -234,15 +235,12 @@ def _check_keys(data: Mapping[Any, Any], known: Iterable[str], place: Any, what:
             raise PlanError((*place, key), f"{what} has no key '{key}'{nearest(str(key), known)}")
 
 
-class _at:
+@contextmanager
+def _at(*place: str | int) -> Iterator[None]:
     """Give a BadInput raised inside the place in the plan where it belongs."""
-
-    def __init__(self, *place: str | int) -> None:
-        self.place = place
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, BadInput) and not isinstance(error, PlanError):
-            raise PlanError(self.place, str(error)) from None
+    try:
+        yield
+    except PlanError:
+        raise
+    except BadInput as error:
+        raise PlanError(place, str(error)) from None

@@ -26,7 +26,7 @@ FILE = "project.json"
 
 @dataclass(frozen=True)
 class Project:
-    """What ``project.json`` says, and where the rest lies. `digest` is None before the first run."""
+    """What ``project.json`` says, and where the rest lies. `digest` is None until it was run."""
 
     folder: Path
     address: str
@@ -41,7 +41,7 @@ class Project:
 
     @classmethod
     def open(cls, folder: str | Path) -> Project:
-        """Read a project; raises BadInput for a folder that is none or comes from a newer version."""
+        """Read a project; raises BadInput for any other folder, or one of a newer version."""
         folder = Path(folder)
         if not folder.is_dir():
             raise BadInput(f"{folder}: no such project folder; 'secateur prune --out' makes one")
@@ -133,10 +133,9 @@ def check_folder(folder: Path) -> None:
     """Raise BadInput unless `folder` is new, empty or a project's: nothing else is written into."""
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file; name a folder for the project")
-    ours = ("project.json", "checkpoint.pt")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not any((folder / name).exists() for name in ours):
-            raise BadInput(f"{folder} holds other files; name a new or empty folder")
+    ours = any((folder / name).exists() for name in (FILE, "checkpoint.pt"))
+    if folder.is_dir() and any(folder.iterdir()) and not ours:
+        raise BadInput(f"{folder} holds other files; name a new or empty folder")
 
 
 def write_json(path: Path, data: Any) -> None:

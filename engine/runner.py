@@ -18,7 +18,17 @@ from .data import Data, load_data
 from .device import pick_device
 from .errors import BadInput
 from .evaluate import accuracy
-from .events import Cancelled, Event, Finished, LayerDone, Log, MaskChanged, Metric, Progress, Started
+from .events import (
+    Cancelled,
+    Event,
+    Finished,
+    LayerDone,
+    Log,
+    MaskChanged,
+    Metric,
+    Progress,
+    Started,
+)
 from .machine import describe
 from .masks import Masks, masked
 from .models.model import Model
@@ -81,7 +91,9 @@ class Run:
 
     def _run(self) -> Events:
         started = time.monotonic()
-        yield Started(f"{self.model.info.name} · {_title(self.plan, self._rules)}", len(self._rules))
+        yield Started(
+            f"{self.model.info.name} · {_title(self.plan, self._rules)}", len(self._rules)
+        )
         check_finite(self.model, list(self._rules))
         digest = self.model.digest()
         data = self._data()
@@ -163,7 +175,12 @@ class Run:
             while True:
                 epoch, skip = divmod(step, per_epoch)
                 batches = data.batches(
-                    "train", training.batch, seed=self.plan.seed, epoch=epoch, shuffle=True, augment=True
+                    "train",
+                    training.batch,
+                    seed=self.plan.seed,
+                    epoch=epoch,
+                    shuffle=True,
+                    augment=True,
                 )
                 for index, (inputs, labels) in enumerate(batches):
                     if index < skip:

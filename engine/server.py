@@ -244,16 +244,16 @@ def _prune(workspace: Workspace, params: Params, control: Control) -> Iterable[E
 def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
     from .measure import measure
 
-    model = workspace.model()
-    masks, _ = workspace.finished()
+    model, masks, labels = workspace.pruned()
     return measure(
-        workspace.finished_model() if masks is not None else model,
+        model,
         masks,
         batch=params.get("batch", 1),
         layers=params.get("layers"),
         patterns=params.get("patterns"),
         sparsities=params.get("sparsities"),
         device=params.get("device", "auto"),
+        labels=labels,
         cancel=control.cancelled,
     )
 
@@ -276,7 +276,7 @@ def _verify(workspace: Workspace, params: Params, control: Control) -> Iterable[
     if Project.is_project(Path(against)):
         model, masks = Project.open(against).load()
     else:
-        model, masks = open_model(against), None  # type: ignore[assignment]
+        model, masks = open_model(against), None
     yield Finished(verify(Path(params["exported"]), model, masks).to_json())
 
 

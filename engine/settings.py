@@ -1,4 +1,4 @@
-"""Settings that describe themselves: one frozen dataclass per pattern, criterion, allocation, …
+"""Settings that describe themselves: one frozen dataclass per pattern, criterion, and so on.
 
 A new kind is one new file with one decorated dataclass. Plan parsing, the form in the studio and
 the help text all derive from its fields and docstring. Nothing here imports torch.

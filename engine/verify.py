@@ -86,10 +86,9 @@ def _verify_onnx(path: Path, against: Model, masks: Masks) -> Verification:
 
 def _verify_weights(path: Path, against: Model, masks: Masks) -> Verification:
     from .export.archive import read_state
-    from .export.base import committed
     from .export.tensors import compare_states
 
-    found = compare_states(committed(against, masks), read_state(path))
+    found = compare_states(masks.committed(against), read_state(path))
     if found.max_difference == float("inf"):
         raise BadInput(f"{path} is no export of {against.address}: {found.text}")
     relative = 0.0 if found.equal else 1.0

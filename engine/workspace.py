@@ -26,7 +26,7 @@ class Workspace:
     def __init__(self) -> None:
         self._open: tuple[Model, Views] | None = None
         self._run: Run | None = None
-        self._done: tuple[Model, Masks] | None = None
+        self._done: tuple[Model, Masks, dict[str, str]] | None = None
 
     def model(self) -> Model:
         """The open model; raises BadInput if there is none."""
@@ -45,17 +45,19 @@ class Workspace:
         if self._run is not None:
             return self._run.masks, None
         if self._done is not None:
-            model, masks = self._done
+            model, masks, _ = self._done
             return masks, model.state if model.state is not self.model().state else None
         return None, None
 
-    def finished(self) -> tuple[Masks | None, Mapping[str, Tensor] | None]:
-        """Masks and weights of the last finished run, or (None, None)."""
-        return (self._done[1], self._done[0].state) if self._done else (None, None)
+    def pruned(self) -> tuple[Model, Masks | None, dict[str, str]]:
+        """The model with the weights of the last run, its masks, and each layer's pattern.
 
-    def finished_model(self) -> Model:
-        """The model with the weights of the last finished run, else as opened."""
-        return self._done[0] if self._done else self.model()
+        Before a run: the model as opened, None, and nothing.
+        """
+        if self._done is None:
+            return self.model(), None, {}
+        model, masks, labels = self._done
+        return model, masks, labels
 
     def open(self, address: str, arch: str | None, trust: bool) -> dict[str, Any]:
         """Open a model or a project; on failure what was open stays."""
@@ -69,7 +71,7 @@ class Workspace:
             model = open_model(opened.address, arch=opened.arch, trust_pickle=trust)
             report = opened.report()
             if report is not None:
-                done = opened.load()
+                done = (*opened.load(), _labels(report))
             project = {"path": address, "plan": opened.plan.to_json(), "report": report}
         else:
             model = open_model(address, arch=arch, trust_pickle=trust)
@@ -103,5 +105,9 @@ class Workspace:
         assert outcome is not None
         result = {**outcome.report.to_json(), "project": str(folder)}
         save(folder, outcome.model, outcome.trained, outcome.masks, result, plan)
-        self._done = (outcome.model, outcome.masks)
+        self._done = (outcome.model, outcome.masks, _labels(result))
         return Finished(result)
+
+
+def _labels(report: dict[str, Any]) -> dict[str, str]:
+    return {layer["path"]: layer["pattern"] for layer in report["layers"]}

@@ -143,6 +143,8 @@ class LayerModel(QAbstractItemModel):
         return None
 
     def flags(self, index: Any) -> Qt.ItemFlag:
+        if not index.isValid():
+            return Qt.ItemFlag.NoItemFlags
         return Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
 
     def data(self, index: Any, role: int = Qt.ItemDataRole.DisplayRole) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QPoint, QSize, Qt
@@ -98,6 +99,13 @@ class LayerTree(QTreeView):
             rect = options.rect
             painter.fillRect(0, rect.top(), 2, rect.height(), QColor(theme.current().leaf))
 
+    def refilter(self, change: Callable[[], None]) -> None:
+        """Change the filter; what is selected stays selected, shown or not."""
+        self._following = True
+        change()
+        self.expandAll()
+        self.follow()
+
     def selected_paths(self) -> tuple[str, ...]:
         """Paths of the selected layers, groups counted as what they hold, in table order."""
         paths: dict[str, None] = {}
@@ -124,9 +132,11 @@ class LayerTree(QTreeView):
 
     def _reload(self) -> None:
         info = self._session.info
+        self._following = True  # a reset clears the view's selection, not the session's
         self.filter.show_all(info is not None and not info.prunable)
         self.layers.reload()
         self.expandAll()
+        self.follow()
 
     def _run_changed(self) -> None:
         if self._session.run.state != self._run_state:
@@ -170,9 +180,7 @@ class LayerHeading(QWidget):
             self._count.setChecked(not self._tree.filter.prunable_only)
 
     def _toggled(self, everything: bool) -> None:
-        self._tree.filter.show_all(everything)
-        self._tree.expandAll()
-        self._tree.follow()
+        self._tree.refilter(lambda: self._tree.filter.show_all(everything))
 
 
 class NumbersFoot(QFrame):
@@ -263,9 +271,7 @@ class LayerPanel(QWidget):
 
     def _filter(self, text: str) -> None:
         self._clear.setVisible(bool(text))
-        self.tree.filter.set_text(text)
-        self.tree.expandAll()
-        self.tree.follow()
+        self.tree.refilter(lambda: self.tree.filter.set_text(text))
         self._show_page()
 
     def _show_page(self) -> None:

@@ -51,9 +51,9 @@ def with_sparsity(plan: Plan, paths: Iterable[str], sparsity: float) -> Plan:
     Layers whose pattern fixes the sparsity (N:M) keep it; dense layers get the default rule.
     """
     groups: dict[Rule, list[str]] = {}
-    rules = RuleIndex(plan)
+    rules, fresh = RuleIndex(plan), default_rule("*")
     for path in paths:
-        rule = rules.rule_for(path) or default_rule(path)
+        rule = rules.rule_for(path) or fresh
         if rule.pattern.fixed_sparsity is None:
             key = replace(rule, layers="*", sparsity=sparsity)
             groups.setdefault(key, []).append(path)

@@ -11,7 +11,6 @@ from .numbers import Number, numbers
 from .session import Session
 from .widgets import ElidedLabel, label
 
-
 _TOLD_MS = 6000
 
 

@@ -90,7 +90,7 @@ class Source:
     @cached_property
     def state(self) -> dict[str, Tensor]:
         """The state dict with zeros; names that share a weight share the tensor."""
-        return committed(self.model, self.masks)
+        return self.masks.committed(self.model)
 
     @cached_property
     def tied(self) -> dict[str, str]:
@@ -113,25 +113,3 @@ class Exporter(ABC):
     @abstractmethod
     def compare(self, source: Source, path: Path) -> Difference:
         """Read the file back from the disk and compare it with its source."""
-
-
-def committed(model: Model, masks: Masks) -> dict[str, Tensor]:
-    """The state dict with masks applied, +0.0 where pruned.
-
-    A mask lies on a parameter, so it holds for every name that shares it; such names share one
-    tensor in the result too.
-    """
-    flags = masks.by_parameter(model.info)
-    state = {name: tensor.detach() for name, tensor in model.state.items()}
-    groups: dict[Any, list[str]] = {}
-    for name, tensor in state.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-        groups.setdefault(place if tensor.numel() else name, []).append(name)
-    result = {}
-    for names in groups.values():
-        tensor = state[names[0]]
-        for name in names:
-            if name in flags:
-                tensor = tensor.masked_fill(~flags[name], 0)
-        result.update(dict.fromkeys(names, tensor))
-    return {name: result[name] for name in state}

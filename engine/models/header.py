@@ -30,7 +30,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Read and check the header; raises BadInput for what is missing, truncated or no safetensors."""
+    """Read and check the header; raises BadInput for a missing or damaged file."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -49,7 +49,9 @@ def read_header(path: Path) -> Header:
         table = json.loads(raw)
         metadata = table.pop("__metadata__", {})
         tensors = {n: (tuple(t["shape"]), _DTYPES[t["dtype"]][0]) for n, t in table.items()}
-        offsets = {n: (int(t["data_offsets"][0]), int(t["data_offsets"][1])) for n, t in table.items()}
+        offsets = {
+            n: (int(t["data_offsets"][0]), int(t["data_offsets"][1])) for n, t in table.items()
+        }
         sizes = {n: math.prod(t["shape"]) * _DTYPES[t["dtype"]][1] for n, t in table.items()}
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise BadInput(f"{path} is no safetensors file: its header cannot be read") from None

@@ -14,7 +14,6 @@ from torch.nn.utils import parametrize
 from ..gemm import Gemm
 from ..info import LayerInfo
 
-_LINEAR = (nn.Linear,)
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _CONV_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -52,9 +51,7 @@ def _rows_of(module: nn.Module) -> Iterator[_Row]:
         return
     if isinstance(module, _CONV_TRANSPOSED):
         yield _matrix(module, own, transposed=True)
-    elif isinstance(module, _CONV):
-        yield _matrix(module, own)
-    elif isinstance(module, _LINEAR) and not isinstance(module, nn.Bilinear):
+    elif isinstance(module, (*_CONV, nn.Linear)):
         yield _matrix(module, own)
     elif _is_hf_conv1d(module):
         yield _matrix(module, own, transposed=True)
@@ -176,7 +173,9 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def with_densities(rows: tuple[LayerInfo, ...], weight: Callable[[str], Tensor]) -> tuple[LayerInfo, ...]:
+def with_densities(
+    rows: tuple[LayerInfo, ...], weight: Callable[[str], Tensor]
+) -> tuple[LayerInfo, ...]:
     """Fill in the density of each row whose density is not known; `weight` by state-dict name."""
     return tuple(
         replace(row, density=_density(weight(row.weight))) if row.density is None else row
@@ -189,6 +188,7 @@ def _density(tensor: Tensor) -> float:
     return int(torch.count_nonzero(tensor.detach())) / total if total else 1.0
 
 
+_MATRIX = re.compile(r"weight(_[ih]h_l\d+(_reverse)?)?$")
 _EMBEDDING = re.compile(r"(^|\.)(wte|wpe|\w*embeddings?|embed_\w+)(\.|$)")
 
 
@@ -211,10 +211,9 @@ def rows_from_shapes(tensors: dict[str, tuple[tuple[int, ...], str]]) -> list[La
             rows.append(_shape_row(path if single else name, name, *tensors[name], params))
         if not matrices and counted:
             shape, dtype = tensors[counted[0]]
-            reason = "a scale or shift per channel, not a matrix"
-            rows.append(
-                LayerInfo(path or counted[0], "Parameter", counted[0], shape, rest, dtype, reason=reason)
-            )
+            why = "a scale or shift per channel, not a matrix"
+            row = LayerInfo(path or counted[0], "Parameter", counted[0], shape, rest, dtype)
+            rows.append(replace(row, reason=why))
     return rows
 
 
@@ -236,9 +235,9 @@ def _shape_row(path: str, name: str, shape: tuple[int, ...], dtype: str, params:
     kind = kinds.get(len(shape), "Parameter")
     if _EMBEDDING.search(name) and len(shape) == 2:
         kind, reason = "Embedding", "an embedding is looked up, not multiplied"
-    elif gemm is None or not name.rpartition(".")[2].startswith(("weight", "in_proj_weight")):
-        if not re.search(r"weight(_[ih]h_l\d+(_reverse)?)?$", name):
-            reason = "a parameter whose use the file does not tell; name the architecture (--arch)"
+    elif gemm is None or not _MATRIX.search(name):
+        reason = "a parameter whose use the file does not tell; name the architecture (--arch)"
     if reason is None and not dtype.startswith(("float", "bfloat")):
         reason = f"its weights are {dtype}, not floating point"
-    return LayerInfo(path, kind, name, shape, params, dtype, gemm, prunable=reason is None, reason=reason)
+    row = LayerInfo(path, kind, name, shape, params, dtype, gemm)
+    return replace(row, prunable=reason is None, reason=reason)

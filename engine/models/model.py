@@ -61,5 +61,5 @@ class Model:
             tensor = self.state[name].detach()
             total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             raw = tensor.cpu().contiguous().reshape(-1).view(torch.uint8)
-            total.update(memoryview(raw.numpy()))
+            total.update(raw.numpy().data)
         return total.hexdigest()

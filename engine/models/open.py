@@ -53,7 +53,7 @@ def _open_path(address: str, arch: str | None, trust_pickle: bool) -> Model:
 
 
 def _why_missing(address: str) -> str:
-    scheme, colon, rest = address.partition(":")
+    scheme, colon, _ = address.partition(":")
     if colon and not Path(address).suffix and len(scheme) > 1:
         return f"unknown kind of address '{scheme}'{nearest(scheme, _SCHEMES)}"
     return "no such file or folder"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import pickle
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ def open_file(path: Path, *, arch: str | None, trust_pickle: bool) -> Model:
     """Open a file of weights; without `arch` it can be inspected and pruned but not run."""
     if path.suffix == ".safetensors":
         header = read_header(path)
+        if "secateur" in header.metadata:
+            return _our_export(path, arch)
         state: Mapping[str, Tensor] = LazyTensors(path, header)
         table = header.tensors
     else:
@@ -35,7 +36,7 @@ def open_file(path: Path, *, arch: str | None, trust_pickle: bool) -> Model:
         if isinstance(found, nn.Module):
             return from_module(found, address=str(path), name=path.stem, inputs=None)
         state = _tensors_of(found, path)
-        table = {n: (tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in state.items()}
+        table = _table(state)
     if arch is not None:
         return _with_architecture(path, state, arch)
     return bare(str(path), path.stem, state, table)
@@ -61,6 +62,41 @@ def bare(
         notes=("weights only: name the architecture (--arch) to run, measure or export to ONNX",),
     )
     return Model(address, info, state)
+
+
+def _our_export(path: Path, arch: str | None) -> Model:
+    """A file that export wrote knows its architecture."""
+    from ..export.archive import About, read_state
+    from ..load import load
+
+    about = About.read(path)
+    assert about is not None
+    known = arch or about.arch or about.address
+    if about.config is None and not known.startswith(("sample:", "torchvision:")) and arch is None:
+        tensors = read_state(path)
+        return bare(str(path), path.stem, tensors, _table(tensors))
+    module = load(path, arch=arch)
+    if about.config is not None and arch is None:
+        from . import huggingface
+
+        inputs, text = huggingface.example(module)
+        data = None
+    else:
+        _, inputs, text, data = build_architecture(known.partition("?")[0])
+    return from_module(
+        module,
+        address=str(path),
+        name=path.stem,
+        inputs=inputs,
+        input_text=text,
+        data=data,
+        arch=arch,
+        config=about.config,
+    )
+
+
+def _table(state: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {n: (tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in state.items()}
 
 
 class LazyTensors(Mapping[str, Tensor]):
@@ -141,7 +177,7 @@ def _with_architecture(path: Path, state: Mapping[str, Tensor], arch: str) -> Mo
         lines = [line.strip() for line in str(error).split("\n")]
         why = lines[1] if len(lines) > 1 else lines[0]
         raise BadInput(f"{path} does not fit --arch {arch}: {why[:200]}") from None
-    model = from_module(
+    return from_module(
         module,
         address=str(path),
         name=path.stem,
@@ -150,4 +186,3 @@ def _with_architecture(path: Path, state: Mapping[str, Tensor], arch: str) -> Mo
         data=data,
         arch=arch,
     )
-    return replace(model)

@@ -36,12 +36,14 @@ def build(name: str) -> nn.Module:
 
 
 def open_network(rest: str) -> Model:
-    """Open ``NAME`` with random weights of a fixed seed, or ``NAME?weights=W`` with trained ones."""
+    """Open ``NAME`` with random weights of a fixed seed, or with trained ones: ``?weights=W``."""
     name, _, query = rest.partition("?")
     options = dict(parse_qsl(query))
     weights = options.pop("weights", None)
     if options:
-        raise BadInput(f"torchvision:{rest}: unknown option '{next(iter(options))}'; known: weights")
+        raise BadInput(
+            f"torchvision:{rest}: unknown option '{next(iter(options))}'; known: weights"
+        )
     module = build(name)
     if weights is not None:
         module.load_state_dict(_trained(name, weights))

@@ -34,7 +34,7 @@ class Pattern(Setting):
         return None
 
     def misfit(self, gemm: Gemm) -> str | None:
-        """Why the pattern cannot lie on this layer, in words that follow its path; None if it can."""
+        """Why the pattern cannot lie on this layer, in words after its path; None if it can."""
         return None
 
     def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
+
 from secateur.engine.data import Data, load_data
 from secateur.engine.errors import BadInput
 from secateur.engine.evaluate import accuracy
-from torch import nn
 
 
 @pytest.fixture(scope="module")

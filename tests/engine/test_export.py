@@ -15,7 +15,6 @@ from secateur.engine import load as load_module
 from secateur.engine.errors import BadInput
 from secateur.engine.export import Mismatch, export
 from secateur.engine.export.archive import About, from_lanes, read_state, to_lanes
-from secateur.engine.export.base import committed
 from secateur.engine.export.compressed_file import CompressedFile, pack
 from secateur.engine.export.dense_file import DenseFile
 from secateur.engine.gemm import Gemm
@@ -85,7 +84,7 @@ def test_every_layer_kind_comes_back_exactly(tmp_path, format, pattern):
     assert (done.equal, done.max_difference) == (True, 0.0)
     state = read_state(done.path)
     assert list(state.keys() ^ model.state.keys()) == []
-    for name, tensor in committed(model, masks).items():
+    for name, tensor in masks.committed(model).items():
         assert state[name].dtype == tensor.dtype
         assert torch.equal(state[name].nan_to_num(), tensor.nan_to_num())
     for path, mask in masks.layers.items():
@@ -247,7 +246,7 @@ def test_load_gives_the_sample_back(tmp_path, digits):
         module = load_module.load(path)
         assert type(module) is type(digits.module)
         assert not module.training
-        state = committed(digits, masks)
+        state = masks.committed(digits)
         assert all(torch.equal(t, state[n]) for n, t in module.state_dict().items())
     same = load_module.load(path, arch="sample:digits-resnet")
     assert torch.equal(same.conv1.weight, module.conv1.weight)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
+
 from secateur.engine.gemm import Gemm
 from secateur.engine.gemm_check import check
 from secateur.engine.models.build import from_module
-from torch import nn
 
 
 @st.composite

@@ -9,6 +9,7 @@ import torch
 import torch.nn.utils.prune as torch_prune
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from secateur.engine.errors import BadInput
 from secateur.engine.gemm import Gemm
 from secateur.engine.patterns import PATTERNS, Pattern

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from secateur.engine.errors import BadInput
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Plan, Rule, Training

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from secateur.engine.checkpoint import Checkpoint
 from secateur.engine.control import Control
 from secateur.engine.errors import BadInput
@@ -37,7 +38,8 @@ def same_masks(a: Run, b: Run) -> bool:
 
 
 @pytest.mark.parametrize(
-    "word", ["element", "nm:2:4", "block:2x2", "group", "filter", {"kind": "nm", "order": "channel"}]
+    "word",
+    ["element", "nm:2:4", "block:2x2", "group", "filter", {"kind": "nm", "order": "channel"}],
 )
 def test_one_shot_reaches_what_was_asked(word: Any) -> None:
     model = open_model("sample:digits-resnet")
@@ -67,7 +69,9 @@ def test_agp_to_90_percent_keeps_accuracy_and_hits_every_layer_to_one_weight() -
     assert report.accuracy_pruned >= report.accuracy_dense - 0.015
     for layer in report.layers:
         assert abs(layer.zeros - 0.9 * layer.weights) <= 1
-    sparsity = [e.values["sparsity"] for e in events if isinstance(e, Metric) and "loss" in e.values]
+    sparsity = [
+        e.values["sparsity"] for e in events if isinstance(e, Metric) and "loss" in e.values
+    ]
     assert sparsity == sorted(sparsity)
     changed = [e for e in events if isinstance(e, MaskChanged)]
     assert sum(e.regrown for e in changed) == 0
@@ -208,7 +212,9 @@ def test_training_without_data_says_what_to_add() -> None:
 def test_one_shot_on_a_bare_state_dict(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    save_file({"fc.weight": torch.randn(8, 6), "fc.bias": torch.zeros(8)}, tmp_path / "m.safetensors")
+    save_file(
+        {"fc.weight": torch.randn(8, 6), "fc.bias": torch.zeros(8)}, tmp_path / "m.safetensors"
+    )
     run = Run(open_model(str(tmp_path / "m.safetensors")), plan())
     drain(run)
     assert run.outcome.report.accuracy_dense is None

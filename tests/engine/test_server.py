@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from secateur.engine.masks import Masks
 from secateur.engine.protocol import VERSION, Decoder, Message, encode
 
@@ -145,7 +146,9 @@ def test_errors_are_replies_and_the_engine_goes_on(engine_process: Engine) -> No
     assert engine_process.ask("hello")[0]["protocol"] == VERSION
 
 
-def test_a_run_answers_requests_meanwhile_and_cancels(engine_process: Engine, tmp_path: Path) -> None:
+def test_a_run_answers_requests_meanwhile_and_cancels(
+    engine_process: Engine, tmp_path: Path
+) -> None:
     engine_process.job("open", address="sample:digits-resnet")
     plan = {"rules": [RULE], "schedule": "agp", "training": {"epochs": 1000}}
     number = engine_process.ask(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from secateur.engine.cache import ByteCache
 from secateur.engine.criteria import CRITERIA
 from secateur.engine.errors import BadInput

@@ -10,6 +10,8 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from torch.fx import symbolic_trace
+
 from secateur.engine.data import load_data
 from secateur.engine.evaluate import accuracy
 from secateur.resources.samples import (
@@ -21,7 +23,6 @@ from secateur.resources.samples import (
     train_digits,
     weights,
 )
-from torch.fx import symbolic_trace
 
 NAMES = sorted(models.SAMPLES)
 BUNDLED = [DIGITS, DIGITS.parent / "LICENSE", *map(weights, NAMES)]

@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QSettings, QtMsgType
+
 from secateur.studio import theme
 from secateur.studio.client import EngineClient
 from secateur.studio.session import Session
@@ -77,6 +78,7 @@ def window(session, qtbot, qapp, tmp_path):
     made.resize(1440, 900)
     made.show()
     yield made
+    wait_for(qtbot, lambda: session.engine_state != "ready" or not session.client.pending)
     session.close, keep = (lambda: None), session.close  # the engine is the module's
     made.close()
     session.close = keep

@@ -35,13 +35,19 @@ def main() -> None:
             header = message.header
             number, method, params = header["id"], header["method"], header["params"]
             if method == "hello":
-                reply(number, {"protocol": version, "device": "cpu", "threads": 3,
-                               "pid": os.getpid()})
+                reply(
+                    number, {"protocol": version, "device": "cpu", "threads": 3, "pid": os.getpid()}
+                )
             elif method == "echo":
                 reply(number, params)
             elif method == "refuse":
-                send({"type": "reply", "id": number,
-                      "error": {"message": "no such layer", "bad_input": True}})
+                send(
+                    {
+                        "type": "reply",
+                        "id": number,
+                        "error": {"message": "no such layer", "bad_input": True},
+                    }
+                )
             elif method == "die":
                 print("RuntimeError: out of luck", file=sys.stderr, flush=True)
                 os._exit(3)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from secateur.engine import events
 from secateur.studio.client import EngineClient, engine_command
 

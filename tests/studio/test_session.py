@@ -6,6 +6,7 @@ from dataclasses import replace
 import psutil
 import pytest
 import shiboken6
+
 from secateur.engine.errors import BadInput
 from secateur.engine.plan import Plan, Rule, Training
 from secateur.engine.schedules import SCHEDULES
@@ -144,9 +145,9 @@ def test_a_run_reports_and_a_saved_project_opens_again(opened, engine_process, q
     assert again.report["layers"] == opened.report["layers"]
     assert again.project == target
     shiboken6.delete(again)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
     with pytest.raises(BadInput, match="holds something else"):
-        (tmp_path / "mine").mkdir()
-        (tmp_path / "mine" / "letter.txt").write_text("dear")
         opened.save_project(tmp_path / "mine")
 
 
@@ -233,7 +234,9 @@ def test_the_index_finds_the_rule_that_the_plan_finds():
 
 
 def test_with_sparsity_leaves_fixed_patterns_alone():
-    plan = Plan(rules=(replace(rule("nm:2:4"), layers="a"), replace(rule("group", 0.3), layers="b")))
+    plan = Plan(
+        rules=(replace(rule("nm:2:4"), layers="a"), replace(rule("group", 0.3), layers="b"))
+    )
     changed = with_sparsity(plan, ("a", "b", "c"), 0.8)
     assert changed.rule_for("a").sparsity == 0.5
     assert (changed.rule_for("b").pattern.kind, changed.rule_for("b").sparsity) == ("group", 0.8)

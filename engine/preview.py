@@ -81,7 +81,8 @@ class Previews:
         """The summary of a mask that is there already, counted in weights."""
         kept = mask.cpu().numpy()
         count = int(np.count_nonzero(kept))
-        energy = kept_energy(matrix, kept)
+        whole = energy_of(matrix)
+        energy = energy_of(matrix, kept) / whole if whole else 1.0
         return Preview(kept, 1 - count / kept.size, energy, count, kept.size, "weight")
 
     def _make(self, layer: str, gemm: Gemm, rule: Rule) -> Preview:
@@ -93,17 +94,18 @@ class Previews:
         scores = self._scores(layer, rule.criterion)
         if type(pattern).mask is Pattern.mask:
             units = self._kept_units(layer, gemm, rule, scores)
-            kept = pattern.spread(units, gemm).numpy()
-            kept_units, total = int(np.count_nonzero(units.numpy())), units.numel()
+            mask = pattern.spread(units, gemm)
         else:
             mask = pattern.mask(scores, rule.sparsity, gemm)
-            kept = mask.numpy()
             # A pattern with a choice of its own is counted by what its mask leaves of each unit.
             units = mask if pattern.unit == "weight" else pattern.pool(mask.float(), gemm) > 0
-            kept_units, total = int(np.count_nonzero(units.numpy())), units.numel()
-        achieved = 1 - int(np.count_nonzero(kept)) / kept.size
-        energy = kept_energy(matrix, kept)
-        return Preview(kept, achieved, energy, kept_units, total, pattern.unit)
+        kept = mask.numpy()
+        left = int(np.count_nonzero(kept))
+        kept_units = left if units is mask else int(np.count_nonzero(units.numpy()))
+        whole = self._cache.fetch((layer, "energy"), lambda: energy_of(matrix), lambda _: 0)
+        energy = energy_of(matrix, kept) / whole if whole else 1.0
+        achieved = 1 - left / kept.size
+        return Preview(kept, achieved, energy, kept_units, units.numel(), pattern.unit)
 
     def _scores(self, layer: str, criterion: Criterion) -> Tensor:
         return self._cache.fetch(
@@ -132,13 +134,14 @@ class Previews:
         return pruned.logical_not_()
 
 
-def kept_energy(matrix: np.ndarray, kept: np.ndarray) -> float:
-    """Share of the sum of squares of `matrix` [out, in] that lies under `kept`; 1 of nothing."""
-    some = everything = 0.0
+def energy_of(matrix: np.ndarray, kept: np.ndarray | None = None) -> float:
+    """Sum of squares of `matrix` [out, in], of the entries under the bool mask `kept` if given."""
+    total = 0.0
     rows = max(1, _ENTRIES_AT_ONCE // matrix.shape[1])
     for start in range(0, len(matrix), rows):
         part = matrix[start : start + rows]
-        left = np.multiply(part, kept[start : start + rows])
-        some += float(np.dot(left.ravel(), left.ravel()))
-        everything += float(np.dot(part.ravel(), part.ravel()))
-    return some / everything if everything else 1.0
+        if kept is not None:
+            part = np.multiply(part, kept[start : start + rows])
+        flat = part.ravel()
+        total += float(np.dot(flat, flat))
+    return total

@@ -57,6 +57,8 @@ class Outcome:
 class Run:
     """One run of a plan on a model. The model's own weights are never changed.
 
+    Raises BadInput for a plan that does not fit the model, before anything is done.
+
     `masks` are the current masks, replaced as a whole whenever they change, so that another thread
     may look at them. `outcome` is there once `events` has ended with Finished. `folder` is where
     checkpoints go; without one a run cannot be resumed.
@@ -80,6 +82,8 @@ class Run:
         self._device = pick_device(device)
         self._rules = assign(model, plan)
         self._training = _training_of(model, plan)
+        self._data = _data_of(model, plan)
+        check_finite(model, self._rules)
         self._history: list[tuple[int, dict[str, float]]] = []
 
     def events(self) -> Events:
@@ -94,9 +98,8 @@ class Run:
         yield Started(
             f"{self.model.info.name} · {_title(self.plan, self._rules)}", len(self._rules)
         )
-        check_finite(self.model, list(self._rules))
         digest = self.model.digest()
-        data = self._data()
+        data = self._data
         dense = None
         if data is not None:
             yield Progress(0, 0, "measuring the dense model's accuracy")
@@ -123,13 +126,6 @@ class Run:
             yield LayerDone(layer.path, {"requested": layer.requested, "achieved": layer.achieved})
         self.outcome = Outcome(model, self.masks, report, trained is not None)
         yield Finished(report.to_json())
-
-    def _data(self) -> Data | None:
-        address = self._training.data if self._training else None
-        address = address or self.model.info.data
-        if address is None or self.model.module is None:
-            return None
-        return load_data(address)
 
     def _allocate(self, pruner: Pruner) -> Generator[Event, None, dict[str, float]]:
         self._control.check()
@@ -334,6 +330,12 @@ def _training_of(model: Model, plan: Plan) -> Training | None:
             "add training: {data: …} to the plan or pass --data"
         )
     return replace(training, data=training.data or model.info.data)
+
+
+def _data_of(model: Model, plan: Plan) -> Data | None:
+    """The data to evaluate on: the plan's, else the model's own; None for weights alone."""
+    address = (plan.training.data if plan.training else None) or model.info.data
+    return load_data(address) if address is not None and model.module is not None else None
 
 
 def _title(plan: Plan, rules: dict[str, Rule]) -> str:

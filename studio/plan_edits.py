@@ -112,3 +112,15 @@ class PlanCommand(QUndoCommand):
         self.setText(other.text())
         self.setObsolete(self._after == self._before)
         return True
+
+
+def title(plan: Plan) -> str:
+    """A run's name: the schedule and what it prunes, as "AGP · group 60 %"."""
+    words = {short(rule) for rule in plan.rules} - {""}
+    shares = {rule.sparsity for rule in plan.rules if rule.sparsity > 0}
+    if len(words) == 1:
+        what = words.pop()
+    else:
+        what = f"{shares.pop() * 100:.3g} %" if len(shares) == 1 else f"{len(words)} rules"
+    name = plan.schedule.kind
+    return what if name == "oneshot" else f"{name.upper() if len(name) < 4 else name} · {what}"

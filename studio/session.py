@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +13,14 @@ from PySide6.QtGui import QUndoStack
 from ..engine import events
 from ..engine.info import ModelInfo
 from ..engine.plan import Plan, Rule
+from .cells import Cell, marked, newest
 from .client import EngineClient
+from .crash_guard import CrashGuard
 from .home import Home, default_home
 from .jobs import Jobs
-from .plan_edits import PlanCommand, RuleIndex, describe, short, with_sparsity
+from .plan_edits import PlanCommand, RuleIndex, describe, title, with_sparsity
 from .run_state import RunState
 from .saving import save_project
-
-Cell = dict[str, Any]
-_CRASHES = 3
-_CRASH_WINDOW = 60.0
 
 
 class Session(QObject):
@@ -74,7 +71,7 @@ class Session(QObject):
         self._resume_wanted = False
         self.last_crash = ""
         self._was_ready = self.client.state == "ready"
-        self._deaths: list[float] = []
+        self._crashes = CrashGuard()
         self._jobs = Jobs(self.client, self)
         self._jobs.changed.connect(self._job_changed)
         self._jobs.masks.connect(self.masks_changed)
@@ -320,7 +317,7 @@ class Session(QObject):
 
         params = {"plan": plan.to_json(), "out": str(out), "device": "auto", "resume": resume}
         number = out.name.rpartition("-")[2]
-        self._jobs.start("prune", params, f"Run {number} · {_title(plan)}", ended)
+        self._jobs.start("prune", params, f"Run {number} · {title(plan)}", ended)
 
     def measure(self, batch: int = 1, **params: Any) -> None:
         """Time dense against sparse; `params` are layers, patterns, sparsities and device."""
@@ -346,11 +343,8 @@ class Session(QObject):
         self._jobs.start("measure", params, f"Measure, batch {batch}", ended, on_event=measured)
 
     def _add_cells(self, cells: Iterable[Cell], of_run: bool) -> None:
-        """Keep cells, the newest of each kind; `run` in a cell says that it is of the last run."""
-        new = [{**cell, "run": of_run} for cell in cells]
-        keys = ("run", "layer", "pattern", "kept", "batch", "dtype", "device")
-        table = {tuple(cell.get(k) for k in keys): cell for cell in (*self.cells, *new)}
-        self.cells = tuple(table.values())
+        new = marked(cells, of_run)
+        self.cells = newest((*self.cells, *new))
         whole = [cell for cell in new if of_run and cell["layer"] is None]
         self.measured = whole[-1] if whole else self.measured
 
@@ -400,7 +394,7 @@ class Session(QObject):
     def restart_engine(self) -> None:
         """Start a fresh engine and open the model in it again."""
         self._jobs.lost("The engine was restarted.")
-        self._deaths.clear()
+        self._crashes.clear()
         self.client.restart()
         self._reopen()
 
@@ -419,9 +413,7 @@ class Session(QObject):
         self.last_crash = reason
         self._resume_wanted = False
         self._jobs.lost(reason)
-        now = time.monotonic()
-        self._deaths = [t for t in self._deaths if now - t < _CRASH_WINDOW] + [now]
-        if not was_ready or len(self._deaths) >= _CRASHES:
+        if not was_ready or self._crashes.too_many():
             self.notice.emit(f"{reason} The plan is safe.", "error")
             return
         self.client.start()
@@ -432,14 +424,3 @@ class Session(QObject):
         if self.info is not None:
             address = str(self.project) if self.project is not None else self.address
             self._open(address, self._arch, False, again=True)
-
-
-def _title(plan: Plan) -> str:
-    words = {short(rule) for rule in plan.rules} - {""}
-    shares = {rule.sparsity for rule in plan.rules if rule.sparsity > 0}
-    if len(words) == 1:
-        what = words.pop()
-    else:
-        what = f"{shares.pop() * 100:.3g} %" if len(shares) == 1 else f"{len(words)} rules"
-    name = plan.schedule.kind
-    return what if name == "oneshot" else f"{name.upper() if len(name) < 4 else name} · {what}"

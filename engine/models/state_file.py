@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
@@ -123,14 +124,19 @@ class LazyTensors(Mapping[str, Tensor]):
 
 def _read_pickle(path: Path, trust: bool) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "Unsupported" in str(error):
-            raise NeedsConsent(
-                f"{path} can only be opened by running the code inside it; save its state dict as "
-                "safetensors instead, or, if you trust whoever made it, pass --trust-pickle"
-            ) from None
-        raise BadInput(f"{path} is damaged or is no PyTorch file") from None
+        with path.open("rb") as file:
+            start = file.read(4)
+        with warnings.catch_warnings():
+            # Of a pickle protocol that torch itself does not write; whether it loads says enough.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            return torch.load(path, map_location="cpu", weights_only=not trust)
+    except pickle.UnpicklingError:
+        if trust or not start.startswith((b"PK", b"\x80")):
+            raise BadInput(f"{path} is damaged or is no PyTorch file") from None
+        raise NeedsConsent(
+            f"{path} can only be opened by running the code inside it; save its state dict as "
+            "safetensors instead, or, if you trust whoever made it, pass --trust-pickle"
+        ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).split("\n")[0]
         raise BadInput(f"{path} is truncated, damaged or no PyTorch file: {reason}") from None

@@ -13,7 +13,6 @@ from secateur.engine.masks import Masks
 from secateur.engine.models.model import Model
 from secateur.engine.patterns import PATTERNS, Pattern
 from secateur.engine.plan import Rule
-from secateur.engine.preview import kept_energy
 from secateur.engine.views import VIEWS, Views, example, examples
 
 WEIGHTS = {
@@ -318,8 +317,13 @@ def test_the_cache_stays_within_its_bytes():
         assert cache.fetch(("d",), lambda: made.append(1) or len(made), lambda value: 1) == 1
 
 
-def test_energy_of_nothing_is_whole():
-    assert kept_energy(np.zeros((3, 4), np.float32), np.zeros((3, 4), bool)) == 1
+def test_energy_of_nothing_is_whole(model, views):
+    model.state["conv.weight"].zero_()
+    meta, _ = views.tile("conv", "magnitude", whole(model, "conv"), (4, 4), rule("group"))
+    assert meta["energy"] == 1
+    masks = Masks({"conv": torch.zeros(16, 81, dtype=torch.bool)})
+    meta, _ = views.tile("conv", "magnitude", whole(model, "conv"), (4, 4), masks=masks)
+    assert meta["energy"] == 1
 
 
 def test_examples_show_every_pattern_at_a_half():

@@ -1,0 +1,330 @@
+"""The command line as a person and a script use it: JSON keys, exit codes, one clear line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from secateur.engine.cli import main
+
+PLAN = 'rules: [{layers: "*", pattern: element, sparsity: 0.9}]\n'
+
+
+def call(capfd: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = main(list(argv))
+    out, err = capfd.readouterr()
+    return code, out, err
+
+
+def ask(capfd: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
+    code, out, err = call(capfd, *argv, "--json")
+    assert code == 0, err
+    assert out.count("\n") == 1, "exactly one line on stdout"
+    return json.loads(out)
+
+
+def refused(capfd: pytest.CaptureFixture[str], *argv: str) -> str:
+    code, out, err = call(capfd, *argv)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    path = tmp_path / "plan.yaml"
+    path.write_text(PLAN)
+    return str(path)
+
+
+def test_inspect_resnet18(capfd: pytest.CaptureFixture[str]) -> None:
+    info = ask(capfd, "inspect", "torchvision:resnet18")
+    assert info["params"] == 11_689_512
+    rows = {row["path"]: row for row in info["layers"]}
+    assert sum(row["prunable"] for row in rows.values()) == 21
+    assert rows["layer1.0.conv1"]["gemm"] == [64, 576]
+    assert rows["layer1.0.conv1"]["flops"] == 2 * 64 * 576 * 56 * 56
+    assert rows["fc"]["params"] == 513_000
+    keys = {"path", "kind", "shape", "gemm", "params", "flops", "density", "prunable", "reason"}
+    assert all(keys <= row.keys() for row in rows.values())
+    assert all((row["reason"] is None) == row["prunable"] for row in rows.values())
+
+
+def test_inspect_vit_shows_the_in_projections(capfd: pytest.CaptureFixture[str]) -> None:
+    info = ask(capfd, "inspect", "torchvision:vit_b_16")
+    rows = {row["path"]: row for row in info["layers"]}
+    path = "encoder.layers.encoder_layer_0.self_attention.in_proj_weight"
+    assert rows[path]["gemm"] == [2304, 768]
+    assert rows[path]["prunable"]
+    assert rows["encoder.layers.encoder_layer_0.self_attention.out_proj"]["flops"] > 0
+    assert sum(row["params"] for row in rows.values()) == info["params"] == 86_567_656
+
+
+def test_inspect_a_bert_folder(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(hidden_size=24, intermediate_size=48, num_attention_heads=2, vocab_size=99)
+    BertModel(config).save_pretrained(tmp_path)
+    info = ask(capfd, "inspect", str(tmp_path))
+    prunable = [row["path"] for row in info["layers"] if row["prunable"]]
+    assert len([path for path in prunable if path.startswith("encoder.layer.")]) == 12 * 6
+    assert "pooler.dense" in prunable
+    reasons = {row["path"]: row["reason"] for row in info["layers"]}
+    assert "looked up" in reasons["embeddings.word_embeddings"]
+
+
+def test_inspect_check_compares_every_layer(capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capfd, "inspect", "sample:digits-vit", "--check")
+    assert code == 0
+    assert "18 layers through their GEMM view" in out
+    assert ask(capfd, "inspect", "sample:digits-vit", "--check")["check"]["largest"] < 1e-5
+
+
+def test_a_state_dict_shows_the_same_matrices(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+    from torchvision.models import resnet18
+
+    state = resnet18().state_dict()
+    save_file(state, tmp_path / "r.safetensors")
+    torch.save({"state_dict": state}, tmp_path / "r.pt")
+    for name in ("r.safetensors", "r.pt"):
+        info = ask(capfd, "inspect", str(tmp_path / name))
+        rows = {row["path"]: row for row in info["layers"]}
+        assert info["params"] == 11_689_512
+        assert sum(row["prunable"] for row in rows.values()) == 21
+        assert rows["layer1.0.conv1"]["gemm"] == [64, 576]
+        assert rows["layer1.0.conv1"]["density"] == 1.0
+    arch = ("--arch", "torchvision:resnet18")
+    info = ask(capfd, "inspect", str(tmp_path / "r.pt"), *arch)
+    assert info["runnable"]
+    assert "fit" in refused(
+        capfd, "inspect", str(tmp_path / "r.pt"), "--arch", "torchvision:resnet34"
+    )
+
+
+def test_prune_export_verify(capfd: pytest.CaptureFixture[str], tmp_path: Path, plan: str) -> None:
+    out = tmp_path / "project"
+    report = ask(capfd, "prune", "sample:digits-resnet", "--plan", plan, "--out", str(out))
+    assert {"layers", "params", "nonzeros", "accuracy"} <= report.keys()
+    assert report["accuracy"]["dense"] > 0.9
+    zeros = sum(layer["zeros"] for layer in report["layers"])
+    assert report["nonzeros"] == report["params"] - zeros
+    names = {path.name for path in out.iterdir()}
+    assert {"project.json", "plan.yaml", "masks.safetensors", "report.json", "report.html"} == names
+    for kind, name in [
+        ("onnx", "m.onnx"),
+        ("safetensors", "z.safetensors"),
+        ("compressed", "c.safetensors"),
+    ]:
+        file = str(tmp_path / name)
+        written = ask(capfd, "export", str(out), "--format", kind, "--out", file)
+        assert written["equal"]
+        assert written["bytes"] == Path(file).stat().st_size
+        agreed = ask(capfd, "verify", file, "--against", str(out))
+        assert agreed["equal"]
+        assert agreed["max_difference"] <= 1e-4
+        against_dense = ask(capfd, "verify", file, "--against", "sample:digits-resnet")
+        assert not against_dense["equal"]
+    assert Path(tmp_path / "c.safetensors").stat().st_size == report["bytes"]["compressed"]
+    info = ask(capfd, "inspect", str(tmp_path / "z.safetensors"))
+    assert info["layers"][0]["density"] < 0.2
+    info = ask(capfd, "inspect", str(tmp_path / "c.safetensors"))
+    assert info["runnable"]
+
+
+def test_measure_a_project(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text('rules: [{layers: "layer3.*", pattern: filter, sparsity: 0.5}]')
+    out = str(tmp_path / "p")
+    ask(capfd, "prune", "sample:digits-resnet", "--plan", str(plan), "--out", out)
+    result = ask(capfd, "measure", out, "--batch", "4", "--device", "cpu")
+    keys = {
+        "model", "layer", "pattern", "kept", "batch", "dtype", "device", "ran", "dense_ms", "ms",
+        "speedup", "spread",
+    }  # fmt: skip
+    assert all(keys <= cell.keys() for cell in result["cells"])
+    whole = [cell for cell in result["cells"] if cell["layer"] is None]
+    assert len(whole) == 1
+    assert {c["pattern"] for c in result["cells"] if c["layer"]} == {"filter"}
+    assert all(cell["ms"] <= cell["dense_ms"] or cell["ran"] != "dense" for cell in result["cells"])
+
+
+def test_doctor(capfd: pytest.CaptureFixture[str]) -> None:
+    result = ask(capfd, "doctor")
+    assert result["machine"]["cores"] >= 1
+    assert all({"name", "ok"} <= check.keys() for check in result["checks"])
+
+
+class Bomb:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_a_pickle_that_would_run_code_does_not(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    mark = tmp_path / "ran"
+    for name, write in [("a.pt", torch.save), ("b.pth", _plain_pickle)]:
+        path = tmp_path / name
+        write({"w": Bomb(mark)}, path)
+        assert "--trust-pickle" in refused(capfd, "inspect", str(path))
+        assert not mark.exists()
+    code, *_ = call(capfd, "inspect", str(tmp_path / "a.pt"), "--trust-pickle")
+    assert code == 2, "it holds no tensors"
+    assert mark.exists(), "the person said yes in so many words"
+
+
+def _plain_pickle(value: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(value))
+
+
+def test_bad_models(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    good = tmp_path / "good.safetensors"
+    save_file({"fc.weight": torch.zeros(64, 64)}, good)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(good.read_bytes()[:-100])
+    assert "truncated" in refused(capfd, "inspect", str(cut))
+    cut.write_bytes(good.read_bytes()[:5])
+    assert "truncated" in refused(capfd, "inspect", str(cut))
+    cut.write_bytes(b"\x10\0\0\0\0\0\0\0not json at all!")
+    assert "header" in refused(capfd, "inspect", str(cut))
+    half = tmp_path / "half.pt"
+    torch.save({"w": torch.zeros(100)}, half)
+    half.write_bytes(half.read_bytes()[:200])
+    refused(capfd, "inspect", str(half))
+    assert "no such file" in refused(capfd, "inspect", str(tmp_path / "none.safetensors"))
+    assert "resnet18" in refused(capfd, "inspect", "torchvision:resnet81")
+    assert "digits-resnet" in refused(capfd, "inspect", "sample:digit-resnet")
+    assert "torchvision" in refused(capfd, "inspect", "torchvison:resnet18")
+    assert "config.json" in refused(capfd, "inspect", str(tmp_path))
+    (tmp_path / "x.txt").write_text("hello")
+    assert "not a model file" in refused(capfd, "inspect", str(tmp_path / "x.txt"))
+    assert "goes with a file" in refused(capfd, "inspect", "sample:digits-vit", "--arch", "x:y")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('rules: [{layers: "*", pattern: grup, sparsity: 0.5}]', "group"),
+        ('rules: [{layers: "*", patern: group, sparsity: 0.5}]', "pattern"),
+        ('rules: [{layers: "*", pattern: group, sparsity: 1.5}]', "below 1"),
+        ('rules: [{layers: "layer9", pattern: group, sparsity: 0.5}]', "layer9"),
+        ('rules: [{layers: "*", pattern: "block:64x64", sparsity: 0.5}]', "conv1"),
+        ("schedule: agpp", "agp"),
+    ],
+)
+def test_bad_plans(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, text: str, words: str
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    out = tmp_path / "out"
+    args = ("prune", "sample:digits-resnet", "--plan", str(path), "--out", str(out))
+    assert words in refused(capfd, *args)
+    assert not out.exists(), "nothing is left of a run that did not start"
+
+
+def test_bad_flags_and_folders(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, plan: str
+) -> None:
+    model = "sample:digits-resnet"
+    refused(capfd, "prune", model, "--out", str(tmp_path / "o"))
+    refused(capfd, "frobnicate", "--json")
+    assert "no such plan" in refused(
+        capfd, "prune", model, "--plan", "nowhere.yaml", "--out", str(tmp_path / "o")
+    )
+    assert "unknown device" in refused(
+        capfd, "prune", model, "--plan", plan, "--out", str(tmp_path / "o"), "--device", "tpu"
+    )
+    assert "unknown data" in refused(
+        capfd,
+        "prune",
+        model,
+        "--plan",
+        plan,
+        "--out",
+        str(tmp_path / "o"),
+        "--data",
+        "sample:digit",
+    )
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    assert "other files" in refused(
+        capfd, "prune", model, "--plan", plan, "--out", str(tmp_path / "mine")
+    )
+    assert "project" in refused(
+        capfd, "export", str(tmp_path), "--format", "onnx", "--out", str(tmp_path / "m")
+    )
+    assert "0 and below 1" in refused(capfd, "measure", model, "--sparsities", "0.5,1.5")
+    assert "at least 1" in refused(capfd, "measure", model, "--batch", "0")
+
+
+def test_a_model_that_changed_since_is_noticed(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, plan: str
+) -> None:
+    from safetensors.torch import save_file
+
+    file = tmp_path / "m.safetensors"
+    save_file({"fc.weight": torch.randn(8, 8)}, file)
+    out = str(tmp_path / "p")
+    ask(capfd, "prune", str(file), "--plan", plan, "--out", out)
+    export = ("export", out, "--format", "compressed", "--out", str(tmp_path / "c.safetensors"))
+    ask(capfd, *export)
+    save_file({"fc.weight": torch.randn(8, 8)}, file)
+    assert "has changed" in refused(capfd, *export)
+
+
+def test_nan_weights_are_named(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, plan: str
+) -> None:
+    from safetensors.torch import save_file
+
+    weight = torch.randn(8, 8)
+    weight[0, 0] = float("nan")
+    save_file({"fc.weight": weight}, tmp_path / "m.safetensors")
+    args = ("--plan", plan, "--out", str(tmp_path / "p"))
+    assert "fc has 1 weights" in refused(capfd, "prune", str(tmp_path / "m.safetensors"), *args)
+
+
+def test_the_studio_is_missing_in_the_engine_s_own_command(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert "PySide6" in refused(capfd)
+    assert "PySide6" in refused(capfd, "tour", "--out", "x")
+
+
+def test_stdout_holds_one_json_object_as_a_process(tmp_path: Path, plan: str) -> None:
+    argv = ["prune", "sample:digits-resnet", "--plan", plan, "--out", str(tmp_path / "p"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "secateur.engine", *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["project"] == str(tmp_path / "p")
+
+
+def test_inspecting_a_file_needs_no_window_and_help_no_torch() -> None:
+    code = (
+        "import sys\nfrom secateur.engine.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'PySide6' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

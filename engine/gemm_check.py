@@ -106,7 +106,7 @@ def _convolution(module: Any, gemm: Gemm, matrix: Tensor, x: Tensor) -> tuple[Te
 def im2col(
     x: Tensor, gemm: Gemm, stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> tuple[Tensor, tuple[int, ...]]:
-    """Columns [n, groups, in, positions] of a padded input [n, c, *size], and the places per axis."""
+    """Columns [n, groups, in, positions] of a padded input [n, c, *size], and places per axis."""
     n, dims = len(x), len(gemm.kernel)
     for axis, (k, s, d) in enumerate(zip(gemm.kernel, stride, dilation, strict=True), start=2):
         x = x.unfold(axis, d * (k - 1) + 1, s)[..., ::d]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from .allocation import ALLOCATIONS, Allocation
 from .criteria import CRITERIA, Criterion
@@ -19,7 +19,7 @@ from .errors import BadInput, nearest
 from .patterns import PATTERNS, Pattern
 from .plan_text import PlanError, read_text, write_text
 from .schedules import SCHEDULES, Schedule
-from .settings import Field, coerce, setting
+from .settings import Field, coerce, fields_of, setting
 
 VERSION = 1
 
@@ -85,8 +85,7 @@ class Training:
 
 def training_fields() -> tuple[Field, ...]:
     """The settings of `Training` as a form shows them."""
-    hints = get_type_hints(Training)
-    return tuple(Field(f.name, hints[f.name], f.default, **f.metadata) for f in fields(Training))
+    return fields_of(Training)
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,8 @@ class Plan:
         Rules of single layers stand first, so that they win over globs.
         """
         paths = list(paths)
-        others = [r for r in self.rules if r.layers not in paths]
+        chosen = set(paths)
+        others = [r for r in self.rules if r.layers not in chosen]
         own = [replace(rule, layers=path) for path in paths] if rule else []
         if rule is None:
             dense = Rule("", PATTERNS.parse("element"), CRITERIA.parse("magnitude"), 0.0)

@@ -3,22 +3,26 @@
 A folder with ``project.json`` (version, model address, architecture, hash of the weights, plan),
 ``plan.yaml`` (the same plan for people), ``masks.safetensors`` (one bit a weight),
 ``weights.safetensors`` (only after training), ``report.json`` and ``report.html``, and while a run
-is under way ``checkpoint.pt``.
+is under way ``checkpoint.pt``. Importing this module needs no torch: the studio saves
+plans with it.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import BadInput
 from .files import replacing
-from .masks import Masks
-from .models.model import Model
 from .plan import Plan
 from .plan_text import write_text
+
+if TYPE_CHECKING:
+    from .masks import Masks
+    from .models.model import Model
 
 VERSION = 1
 FILE = "project.json"
@@ -86,6 +90,7 @@ class Project:
 
         Raises BadInput if the model is no longer the one that was pruned, or nothing was run yet.
         """
+        from .masks import Masks
         from .models import open_model
 
         masks_file = self.folder / "masks.safetensors"
@@ -127,6 +132,24 @@ def save_run(
         address = str(path.resolve())
     Project(folder, address, plan, model.arch, report["hash"]).save()
     (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def save_as(
+    folder: Path, address: str, arch: str | None, plan: Plan, run: Path | None = None
+) -> None:
+    """Write a plan for the model at `address` as a project, with the results of folder `run`.
+
+    Raises BadInput for a folder that holds something else.
+    """
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    project = Project(folder, address, plan, arch)
+    if run is not None:
+        done = Project.open(run)
+        if run.resolve() != folder.resolve():
+            shutil.copytree(run, folder, dirs_exist_ok=True)
+        project = replace(done, folder=folder, plan=plan)
+    project.save()
 
 
 def check_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
+from functools import cache, cached_property
 from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
 
 from .errors import BadInput, nearest
@@ -66,10 +67,7 @@ class Setting:
     @classmethod
     def fields(cls) -> tuple[Field, ...]:
         """The settings of this kind in the order in which a form shows them."""
-        hints = get_type_hints(cls)
-        return tuple(
-            Field(f.name, hints[f.name], f.default, **_meta(f)) for f in dataclasses.fields(cls)
-        )
+        return fields_of(cls)  # type: ignore[arg-type]  # a dataclass type is hashable
 
     @classmethod
     def summary(cls) -> str:
@@ -86,6 +84,15 @@ class Setting:
         }
         word = template.format_map({f.name: getattr(self, f.name) for f in self.fields()})
         return {"kind": word, **named} if named else word
+
+
+@cache
+def fields_of(cls: type) -> tuple[Field, ...]:
+    """What a form needs to know of each field of a dataclass made with `setting`."""
+    hints = get_type_hints(cls)
+    return tuple(
+        Field(f.name, hints[f.name], f.default, **_meta(f)) for f in dataclasses.fields(cls)
+    )
 
 
 def _meta(field: dataclasses.Field[Any]) -> dict[str, Any]:
@@ -142,6 +149,10 @@ class Family(Generic[S]):
 
     def kinds(self) -> Mapping[str, type[S]]:
         """Every kind by name, in the order of their ranks."""
+        return self._found
+
+    @cached_property
+    def _found(self) -> Mapping[str, type[S]]:
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")

@@ -13,19 +13,13 @@ from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QGridLayout, QSizeP
 from ..engine.patterns import PATTERNS, Pattern
 from .theme import font, theme_of
 
-_COLUMNS = 4
+_MOST_COLUMNS = 5
 _PICTURE = 48
 _BY_KEYBOARD = (
     Qt.FocusReason.TabFocusReason,
     Qt.FocusReason.BacktabFocusReason,
     Qt.FocusReason.ShortcutFocusReason,
 )
-_ARROWS = {
-    Qt.Key.Key_Left: -1,
-    Qt.Key.Key_Right: 1,
-    Qt.Key.Key_Up: -_COLUMNS,
-    Qt.Key.Key_Down: _COLUMNS,
-}
 
 
 class Tile(QAbstractButton):
@@ -138,15 +132,25 @@ class PatternTiles(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(7)
-        for index, pattern in enumerate(PATTERNS):
+        patterns = list(PATTERNS)
+        # As few rows as will do, and those as full as they can be.
+        rows = ceil(len(patterns) / _MOST_COLUMNS)
+        columns = ceil(len(patterns) / rows)
+        self._steps = {
+            Qt.Key.Key_Left: -1,
+            Qt.Key.Key_Right: 1,
+            Qt.Key.Key_Up: -columns,
+            Qt.Key.Key_Down: columns,
+        }
+        for index, pattern in enumerate(patterns):
             tile = Tile(pattern, self)
             tile.installEventFilter(self)
             self._tiles[pattern.kind] = tile
             self._group.addButton(tile)
-            grid.addWidget(tile, index // _COLUMNS, index % _COLUMNS)
-        for column in range(_COLUMNS):
+            grid.addWidget(tile, index // columns, index % columns)
+        for column in range(columns):
             grid.setColumnStretch(column, 1)
-        self.setMinimumHeight(ceil(len(self._tiles) / _COLUMNS) * (_PICTURE + 39) - 7)
+        self.setMinimumHeight(rows * (_PICTURE + 39) - 7)
         self._group.buttonClicked.connect(self._clicked)
 
     @property
@@ -189,8 +193,8 @@ class PatternTiles(QWidget):
         if not pressed or not isinstance(watched, Tile) or not isinstance(event, QKeyEvent):
             return False
         key = Qt.Key(event.key())
-        if key in _ARROWS:
-            self._walk(watched, _ARROWS[key])
+        if key in self._steps:
+            self._walk(watched, self._steps[key])
         elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             watched.click()
         else:

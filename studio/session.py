@@ -13,6 +13,7 @@ from PySide6.QtGui import QUndoStack
 from ..engine import events
 from ..engine.info import ModelInfo
 from ..engine.plan import Plan, Rule
+from ..engine.project import save_as
 from .cells import Cell, marked, newest
 from .client import EngineClient
 from .crash_guard import CrashGuard
@@ -20,7 +21,6 @@ from .home import Home, default_home
 from .jobs import Jobs
 from .plan_edits import PlanCommand, RuleIndex, describe, title, with_sparsity
 from .run_state import RunState
-from .saving import save_project
 
 
 class Session(QObject):
@@ -61,6 +61,7 @@ class Session(QObject):
         self.report: dict[str, Any] | None = None
         self.cells: tuple[Cell, ...] = ()
         self.measured: Cell | None = None
+        self.batch = 1
         self.project: Path | None = None
         self.export_result: dict[str, Any] | None = None
         self.busy = ""
@@ -263,7 +264,7 @@ class Session(QObject):
 
         Raises BadInput for a folder that holds something else.
         """
-        save_project(path, self.address, self._arch, self.plan, self.project)
+        save_as(path, self.address, self._arch, self.plan, self.project)
         self.undo.setClean()
         self.notice.emit(f"Saved the project in {path}", "info")
 
@@ -319,7 +320,12 @@ class Session(QObject):
         number = out.name.rpartition("-")[2]
         self._jobs.start("prune", params, f"Run {number} · {title(plan)}", ended)
 
-    def measure(self, batch: int = 1, **params: Any) -> None:
+    def set_batch(self, batch: int) -> None:
+        """How many samples one measured pass has from now on."""
+        self.batch = batch
+        self.run_changed.emit()
+
+    def measure(self, **params: Any) -> None:
         """Time dense against sparse; `params` are layers, patterns, sparsities and device."""
         if self._refused("measure"):
             return
@@ -339,8 +345,10 @@ class Session(QObject):
             elif isinstance(event, events.Failed):
                 self.notice.emit(event.message, "error")
 
-        params = {"batch": batch, **defaults, **params}
-        self._jobs.start("measure", params, f"Measure, batch {batch}", ended, on_event=measured)
+        params = {"batch": self.batch, **defaults, **params}
+        self._jobs.start(
+            "measure", params, f"Measure, batch {self.batch}", ended, on_event=measured
+        )
 
     def _add_cells(self, cells: Iterable[Cell], of_run: bool) -> None:
         new = marked(cells, of_run)

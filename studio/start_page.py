@@ -32,7 +32,7 @@ class Sample:
 SAMPLES = (
     Sample("sample:digits-resnet", "digits-resnet", "ResNet of 16, 32 and 64 channels",
            "Convolutions: every pattern fits here"),
-    Sample("sample:digits-vit", "digits-vit", "Vision transformer, 4 blocks of width 64",
+    Sample("sample:digits-vit", "digits-vit", "Vision transformer, 4 blocks of width 48",
            "Attention and linear layers"),
 )  # fmt: skip
 

@@ -21,9 +21,12 @@ from .session import Session
 from .tour_driver import Driver, TourError
 from .window import MainWindow
 
+_PLAIN = Qt.KeyboardModifier.NoModifier
 _CONTROL = Qt.KeyboardModifier.ControlModifier
 _LAYER = "layer3.0.conv2"
-_EPOCHS = "10"
+_WHOLE = ("layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1")
+_EPOCHS = "15"
+_BATCH = "batch 64"
 _EXPORTS = (
     ("onnx", "model.onnx"),
     ("safetensors", "model.safetensors"),
@@ -163,21 +166,33 @@ class Tour:
         info = self.session.info
         self._see(info is not None and len(self.session.selection) == len(info.prunable), "all")
         self.driver.click_name("tile_element")
+        self._type_sparsity("70")
+        self._see_rules("element", 0.7)
+        self._click_layer(_WHOLE[0])
+        for path in _WHOLE[1:]:
+            self._click_layer(path, _CONTROL)
+        self.driver.click_name("tile_filter")
+        self._type_sparsity("50")
+        self._see_rules("filter", 0.5)
+        self.driver.shoot("plan")
+        self._click_layer(_LAYER)
+        self.driver.click_name("tile_group")
+        self.driver.drag_slider("sparsity_slider", 0.6)
+
+    def _type_sparsity(self, percent: str) -> None:
         box = self.driver.find("sparsity_box")
         self.driver.click(box, QPoint(20, box.height() // 2))
         box.setFocus()
         QTest.keySequence(box, QKeySequence("Ctrl+A"))
-        self.driver.keys(box, "85")
+        self.driver.keys(box, percent)
         self.driver.press(box, Qt.Key.Key_Return)
+
+    def _see_rules(self, kind: str, sparsity: float) -> None:
         rules = [self.session.rule_for(path) for path in self.session.selection]
         good = all(
-            r and r.pattern.kind == "element" and abs(r.sparsity - 0.85) < 1e-6 for r in rules
+            r and r.pattern.kind == kind and abs(r.sparsity - sparsity) < 1e-6 for r in rules
         )
-        self._see(good, "every layer is at element 85 %")
-        self._click_layer(_LAYER)
-        self.driver.click_name("tile_group")
-        self.driver.drag_slider("sparsity_slider", 0.6)
-        self.driver.shoot("plan")
+        self._see(good, f"every selected layer is at {kind} {sparsity:.0%}")
 
     def schedule(self) -> None:
         """AGP with its curve and the epochs of retraining."""
@@ -220,6 +235,7 @@ class Tour:
     def measure(self) -> None:
         """Times on this machine, layer by layer."""
         self.driver.tab("canvas_tabs", "Latency")
+        self.driver.pick("batch_chip", _BATCH)
         self.driver.click_name("measure_button")
         self.driver.wait("measuring begins", lambda: self.session.run.kind == "measure")
         self.driver.wait("measuring ends", lambda: not self.session.run.active, 180)
@@ -312,13 +328,13 @@ class Tour:
         QTest.keySequence(focus, QKeySequence(keys))
         self.driver.rest(60)
 
-    def _click_layer(self, path: str) -> None:
+    def _click_layer(self, path: str, keys: Qt.KeyboardModifier = _PLAIN) -> None:
         tree = self.window.layers.tree
         index = tree.filter.mapFromSource(tree.layers.index_of(path))
         if not index.isValid():
             raise TourError(f"{path} is not in the tree")
         tree.scrollTo(index)
-        self.driver.click(tree.viewport(), tree.visualRect(index).center())
+        self.driver.click(tree.viewport(), tree.visualRect(index).center(), keys)
         self.driver.rest(60)
 
     def _below(self, index: QModelIndex) -> int:

@@ -7,9 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, Qt, QTimer
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QComboBox, QScrollArea, QSlider, QTabBar, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QMenu,
+    QScrollArea,
+    QSlider,
+    QTabBar,
+    QToolButton,
+    QWidget,
+)
 
 W = TypeVar("W", bound=QWidget)
 _LEFT = Qt.MouseButton.LeftButton
@@ -91,6 +100,25 @@ class Driver:
         self.press(box.view(), Qt.Key.Key_Return)
         if box.currentData() != data:
             raise TourError(f"{name} shows {box.currentText()}, not {data}")
+
+    def pick(self, name: str, text: str) -> None:
+        """Open the menu of a button and click the entry that says `text`."""
+        button = self.find_kind(name, QToolButton)
+
+        def choose() -> None:
+            menu = QApplication.activePopupWidget()
+            if isinstance(menu, QMenu):
+                for action in menu.actions():
+                    if action.text() == text:
+                        QTest.mouseClick(menu, _LEFT, _NONE, menu.actionGeometry(action).center())
+                        return
+                menu.close()
+
+        # The menu has an event loop of its own until something in it is clicked.
+        QTimer.singleShot(150, button, choose)
+        self.click(button)
+        if button.text() != text:
+            raise TourError(f"{name} shows {button.text()}, not {text}")
 
     def drag_slider(self, name: str, share: float, steps: int = 12) -> None:
         """Take a horizontal slider by its handle and move it to `share` of its range."""

@@ -20,7 +20,7 @@ from .latency_view import LatencyView
 from .looks import VIEWS
 from .matrix_view import MatrixView
 from .shown import Shown
-from .tools import histogram_tools, weight_tools
+from .tools import histogram_tools, latency_tools, weight_tools
 
 TABS = ("Weights", "Mask", "Histogram", "Latency")
 _TIPS = (
@@ -51,8 +51,11 @@ class Canvas(QWidget):
             self.tabs.addTab(name)
             self.tabs.setTabToolTip(i, f"{tip}  Alt+{i + 1}")
         self._tools = QStackedWidget()
-        nothing = QWidget()
-        for widget in (weight_tools(self.matrix), histogram_tools(self.histogram), nothing):
+        for widget in (
+            weight_tools(self.matrix),
+            histogram_tools(self.histogram),
+            latency_tools(session),
+        ):
             self._tools.addWidget(widget)
         self._tools.setSizePolicy(self.sizePolicy().Policy.Maximum, self.sizePolicy().Policy.Fixed)
         self._pages = QStackedWidget()

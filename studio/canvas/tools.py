@@ -7,11 +7,14 @@ from collections.abc import Callable
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
 
+from ..session import Session
 from ..widgets import named
 from .colormaps import MAPS
 from .histogram_view import HistogramView
 from .looks import VIEWS
 from .matrix_view import MatrixView
+
+_BATCHES = (1, 8, 32, 64, 128)
 
 
 def weight_tools(view: MatrixView) -> QWidget:
@@ -62,6 +65,24 @@ def histogram_tools(view: HistogramView) -> QWidget:
         chip.setCheckable(True)
         chip.toggled.connect(slot)
         row.addWidget(chip)
+    return box
+
+
+def latency_tools(session: Session) -> QWidget:
+    """How many samples one measured pass has, and the button that measures again."""
+    box, row = _row("latency_tools")
+    sizes = {str(size): f"batch {size}" for size in _BATCHES}
+    chip = _menu_chip("batch_chip", "Batch size", sizes, lambda k: session.set_batch(int(k)))
+    chip.setToolTip("Samples in one measured pass")
+
+    def follow() -> None:
+        chip.setText(f"batch {session.batch}")
+        for action in chip.menu().actions():
+            action.setChecked(action.data() == str(session.batch))
+
+    session.run_changed.connect(follow)
+    follow()
+    row.addWidget(chip)
     return box
 
 

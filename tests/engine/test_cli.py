@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from secateur.engine.cli import main
 
 PLAN = 'rules: [{layers: "*", pattern: element, sparsity: 0.9}]\n'

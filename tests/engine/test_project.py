@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from secateur.engine.errors import BadInput
 from secateur.engine.files import replacing
 from secateur.engine.masks import Masks, masked

@@ -14,7 +14,8 @@ from ..engine.patterns import PATTERNS, Pattern
 from .theme import font, theme_of
 
 _MOST_COLUMNS = 5
-_PICTURE = 48
+# Both are whole pixels for each of the example's 12 cells.
+_PICTURE, _SMALL_PICTURE = 48, 36
 _BY_KEYBOARD = (
     Qt.FocusReason.TabFocusReason,
     Qt.FocusReason.BacktabFocusReason,
@@ -25,9 +26,10 @@ _BY_KEYBOARD = (
 class Tile(QAbstractButton):
     """One pattern: its example mask, kept entries in leaf, and its name."""
 
-    def __init__(self, pattern: type[Pattern], parent: QWidget | None = None) -> None:
+    def __init__(self, pattern: type[Pattern], picture: int, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.kind = pattern.kind
+        self._picture = picture
         self._mask: np.ndarray | None = None
         self._summary = pattern.summary()
         self._ring = False
@@ -52,10 +54,10 @@ class Tile(QAbstractButton):
         self.setAccessibleDescription(reason or self._summary)
 
     def sizeHint(self) -> QSize:
-        return QSize(64, _PICTURE + 32)
+        return QSize(64, self._picture + 32)
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(_PICTURE + 10, _PICTURE + 32)
+        return QSize(self._picture + 10, self._picture + 32)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         look = theme_of(self)
@@ -78,7 +80,7 @@ class Tile(QAbstractButton):
             painter.drawRoundedRect(frame.adjusted(3, 3, -3, -3), 6, 6)
         self._paint_mask(painter, 1.0 if self.isEnabled() else 0.3)
         painter.setFont(font(11))
-        words = QRectF(0, _PICTURE + 10, self.width(), 18)
+        words = QRectF(0, self._picture + 10, self.width(), 18)
         ink = look.colour("text" if self.isChecked() else "dim", 1.0 if self.isEnabled() else 0.55)
         painter.setPen(ink)
         name = painter.fontMetrics().elidedText(
@@ -89,13 +91,13 @@ class Tile(QAbstractButton):
 
     def _paint_mask(self, painter: QPainter, opacity: float) -> None:
         look = theme_of(self)
-        left = (self.width() - _PICTURE) // 2
+        left = (self.width() - self._picture) // 2
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
         painter.setOpacity(opacity)
-        painter.fillRect(left, 9, _PICTURE, _PICTURE, look.colour("line"))
+        painter.fillRect(left, 9, self._picture, self._picture, look.colour("line"))
         if self._mask is not None:
             rows, columns = self._mask.shape
-            high, wide = _PICTURE / rows, _PICTURE / columns
+            high, wide = self._picture / rows, self._picture / columns
             leaf = look.colour("leaf")
             for row, column in np.argwhere(self._mask):
                 cell = QRectF(left + column * wide, 9 + row * high, wide, high)
@@ -136,6 +138,7 @@ class PatternTiles(QWidget):
         # As few rows as will do, and those as full as they can be.
         rows = ceil(len(patterns) / _MOST_COLUMNS)
         columns = ceil(len(patterns) / rows)
+        picture = _PICTURE if columns < _MOST_COLUMNS else _SMALL_PICTURE
         self._steps = {
             Qt.Key.Key_Left: -1,
             Qt.Key.Key_Right: 1,
@@ -143,14 +146,14 @@ class PatternTiles(QWidget):
             Qt.Key.Key_Down: columns,
         }
         for index, pattern in enumerate(patterns):
-            tile = Tile(pattern, self)
+            tile = Tile(pattern, picture, self)
             tile.installEventFilter(self)
             self._tiles[pattern.kind] = tile
             self._group.addButton(tile)
             grid.addWidget(tile, index // columns, index % columns)
         for column in range(columns):
             grid.setColumnStretch(column, 1)
-        self.setMinimumHeight(rows * (_PICTURE + 39) - 7)
+        self.setMinimumHeight(rows * (picture + 39) - 7)
         self._group.buttonClicked.connect(self._clicked)
 
     @property

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,9 @@ from .errors import BadInput
 from .export.archive import About, read_state
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+    from .models.architecture import Architecture
 
 _BUILT_IN = ("sample", "torchvision")
 
@@ -28,46 +28,44 @@ def load(path: str | Path, *, arch: str | None = None) -> nn.Module:
     """
     path = Path(path)
     about = About.read(path)
-    module = _build(path, about, arch)
-    fill(module, read_state(path), f"{path} does not fit {arch or (about and about.address)}")
-    return module.eval()
+    found = architecture_of(path, about, arch)
+    if found is None:
+        whose = f"weights of {about.address}" if about else "weights and not what they belong to"
+        raise BadInput(
+            f"{path} holds {whose}, whose architecture is not known here; name it with arch, for "
+            "example arch='torchvision:resnet18'"
+        )
+    return filled(path, found, about, arch).module
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
-    """Put `state` into `module`, dtypes too; raises BadInput that begins with `problem`."""
-    for name, tensor in chain(module.named_parameters(), module.named_buffers()):
-        if name in state:
-            tensor.data = tensor.data.to(state[name].dtype)
-    try:
-        module.load_state_dict(dict(state))
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).split("\n") if line.strip()]
-        raise BadInput(f"{problem}: {lines[min(1, len(lines) - 1)][:200]}") from None
+def filled(path: Path, found: Architecture, about: About | None, arch: str | None) -> Architecture:
+    """Put the file's weights into the module of `found`; returns `found`, in eval mode."""
+    from .models.architecture import fill
+
+    whose = arch or (about and about.address)
+    fill(found.module, read_state(path), f"{path} does not fit {whose}")
+    found.module.eval()
+    return found
 
 
-def _build(path: Path, about: About | None, arch: str | None) -> nn.Module:
-    from .models.state_file import build_architecture
+def architecture_of(path: Path, about: About | None, arch: str | None) -> Architecture | None:
+    """What the file at `path` is to be loaded into, or None where nobody knows."""
+    from .models import architecture
 
     if arch is None and about is not None:
         if about.config is not None:
             return _from_config(path, about)
         scheme = about.address.partition(":")[0]
         arch = about.arch or (about.address.partition("?")[0] if scheme in _BUILT_IN else None)
-    if arch is None:
-        whose = f"weights of {about.address}" if about else "weights and not what they belong to"
-        raise BadInput(
-            f"{path} holds {whose}, whose architecture is not known here; name it with arch, for "
-            "example arch='torchvision:resnet18'"
-        )
-    return build_architecture(arch)[0]
+    return architecture.build(arch) if arch is not None else None
 
 
-def _from_config(path: Path, about: About) -> nn.Module:
-    from .models import huggingface
+def _from_config(path: Path, about: About) -> Architecture:
+    from .models import architecture
 
     assert about.config is not None
     try:
-        return huggingface.build(about.config)
+        return architecture.from_config(about.config)
     except Exception as error:  # transformers raises many kinds for a configuration of elsewhere
         reason = str(error).strip().split("\n")[0][:200]
         raise BadInput(

@@ -98,7 +98,8 @@ def _verify_weights(path: Path, against: Model, masks: Masks) -> Verification:
 def _module(path: Path, against: Model) -> nn.Module:
     """The file's module; built as `against` is where the file does not know its architecture."""
     from .export.archive import About, read_state
-    from .load import fill, load
+    from .load import load
+    from .models.architecture import fill
 
     about = About.read(path)
     if about is not None and (about.config is not None or ":" in (about.arch or about.address)):

@@ -14,6 +14,7 @@ from .model import Model
 
 _INPUT = (1, 8, 8)
 DATA = "sample:digits"
+INPUT_TEXT = "image 1×8×8"
 
 
 def build(name: str) -> nn.Module:
@@ -43,6 +44,6 @@ def open_sample(name: str) -> Model:
         address=f"sample:{name}",
         name=name,
         inputs=inputs,
-        input_text="image 1×8×8",
+        input_text=INPUT_TEXT,
         data=DATA,
     )

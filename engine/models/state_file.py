@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,10 +14,11 @@ from torch import Tensor, nn
 
 from ..errors import BadInput, NeedsConsent
 from ..info import ModelInfo
+from .architecture import Architecture, build, fill
 from .build import from_module
 from .header import Header, read_header
 from .layers import rows_from_shapes, with_densities
-from .model import Inputs, Model
+from .model import Model
 
 # Counting zeros reads every byte; above this the table comes first and densities on request.
 COUNT_BELOW = 1 << 30
@@ -33,13 +33,15 @@ def open_file(path: Path, *, arch: str | None, trust_pickle: bool) -> Model:
         state: Mapping[str, Tensor] = LazyTensors(path, header)
         table = header.tensors
     else:
-        found = _read_pickle(path, trust_pickle)
-        if isinstance(found, nn.Module):
-            return from_module(found, address=str(path), name=path.stem, inputs=None)
-        state = _tensors_of(found, path)
+        held = _read_pickle(path, trust_pickle)
+        if isinstance(held, nn.Module):
+            return _running(path, Architecture(held), None)
+        state = _tensors_of(held, path)
         table = _table(state)
     if arch is not None:
-        return _with_architecture(path, state, arch)
+        found = build(arch)
+        fill(found.module, state, f"{path} does not fit --arch {arch}")
+        return _running(path, found, arch)
     return bare(str(path), path.stem, state, table)
 
 
@@ -66,34 +68,17 @@ def bare(
 
 
 def _our_export(path: Path, arch: str | None) -> Model:
-    """A file that export wrote knows its architecture."""
+    """A file that export wrote mostly knows its architecture."""
     from ..export.archive import About, read_state
-    from ..load import load
+    from ..load import architecture_of, filled
 
     about = About.read(path)
-    assert about is not None
-    known = arch or about.arch or about.address
-    if about.config is None and not known.startswith(("sample:", "torchvision:")) and arch is None:
-        tensors = read_state(path)
-        return bare(str(path), path.stem, tensors, _table(tensors))
-    module = load(path, arch=arch)
-    if about.config is not None and arch is None:
-        from . import huggingface
-
-        inputs, text = huggingface.example(module)
-        data = None
-    else:
-        _, inputs, text, data = build_architecture(known.partition("?")[0])
-    return from_module(
-        module,
-        address=str(path),
-        name=path.stem,
-        inputs=inputs,
-        input_text=text,
-        data=data,
-        arch=arch,
-        config=about.config,
-    )
+    found = architecture_of(path, about, arch)
+    if found is None:
+        state = read_state(path)
+        return bare(str(path), path.stem, state, _table(state))
+    config = about.config if about is not None and arch is None else None
+    return _running(path, filled(path, found, about, arch), arch, config)
 
 
 def _table(state: Mapping[str, Tensor]) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -154,41 +139,16 @@ def _tensors_of(found: Any, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def build_architecture(arch: str) -> tuple[nn.Module, Inputs | None, str, str | None]:
-    """(module, inputs, description of the input, data address) of ``--arch``."""
-    from . import sample, torchvision
-
-    scheme, _, rest = arch.partition(":")
-    if scheme == "torchvision":
-        module = torchvision.build(rest)
-        return module, *torchvision.example(module), None
-    if scheme == "sample":
-        return sample.build(rest), sample.inputs, "image 1×8×8", sample.DATA
-    try:
-        module = getattr(importlib.import_module(scheme), rest)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BadInput(
-            f"--arch {arch}: {error}; write torchvision:NAME, sample:NAME or package.module:factory"
-        ) from None
-    if not isinstance(module, nn.Module):
-        raise BadInput(f"--arch {arch} gave {type(module).__name__}, not a torch.nn.Module")
-    return module, getattr(module, "example_inputs", None), "", None
-
-
-def _with_architecture(path: Path, state: Mapping[str, Tensor], arch: str) -> Model:
-    module, inputs, text, data = build_architecture(arch)
-    try:
-        module.load_state_dict(dict(state))
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).split("\n")]
-        why = lines[1] if len(lines) > 1 else lines[0]
-        raise BadInput(f"{path} does not fit --arch {arch}: {why[:200]}") from None
+def _running(
+    path: Path, found: Architecture, arch: str | None, config: dict[str, Any] | None = None
+) -> Model:
     return from_module(
-        module,
+        found.module,
         address=str(path),
         name=path.stem,
-        inputs=inputs,
-        input_text=text,
-        data=data,
+        inputs=found.inputs,
+        input_text=found.input_text,
+        data=found.data,
         arch=arch,
+        config=config,
     )

@@ -213,7 +213,7 @@ def test_prints_of_libraries_do_not_reach_the_stream(
     from torch import nn
 
     save_file(nn.Linear(2, 2).state_dict(), tmp_path / "m.safetensors")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     engine = start()
     last = engine.job("open", address=str(tmp_path / "m.safetensors"), arch="noisy:make")[-1]
     assert last["kind"] == "finished", last

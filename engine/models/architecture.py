@@ -1,0 +1,71 @@
+"""Modules without their weights: what ``--arch``, an address or a configuration names."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import BadInput
+from .model import Inputs
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A module with fresh weights, how to feed it, and the address of the data it was made for."""
+
+    module: nn.Module
+    inputs: Inputs | None = None
+    input_text: str = ""
+    data: str | None = None
+
+
+def build(arch: str) -> Architecture:
+    """Build ``torchvision:NAME``, ``sample:NAME`` or ``package.module:factory``.
+
+    Raises BadInput for anything else.
+    """
+    from . import sample, torchvision
+
+    scheme, _, rest = arch.partition(":")
+    if scheme == "torchvision":
+        module = torchvision.build(rest)
+        return Architecture(module, *torchvision.example(module))
+    if scheme == "sample":
+        return Architecture(sample.build(rest), sample.inputs, sample.INPUT_TEXT, sample.DATA)
+    try:
+        module = getattr(importlib.import_module(scheme), rest)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadInput(
+            f"--arch {arch}: {error}; write torchvision:NAME, sample:NAME or package.module:factory"
+        ) from None
+    if not isinstance(module, nn.Module):
+        raise BadInput(f"--arch {arch} gave {type(module).__name__}, not a torch.nn.Module")
+    return Architecture(module, getattr(module, "example_inputs", None))
+
+
+def from_config(config: dict[str, Any]) -> Architecture:
+    """Build what a Hugging Face configuration describes.
+
+    Raises whatever transformers raises for a configuration that it does not know.
+    """
+    from . import huggingface
+
+    module = huggingface.build(config)
+    return Architecture(module, *huggingface.example(module))
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
+    """Put `state` into `module`, dtypes too; raises BadInput that begins with `problem`."""
+    for name, tensor in chain(module.named_parameters(), module.named_buffers()):
+        if name in state:
+            tensor.data = tensor.data.to(state[name].dtype)
+    try:
+        module.load_state_dict(dict(state))
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).split("\n") if line.strip()]
+        raise BadInput(f"{problem}: {lines[min(1, len(lines) - 1)][:200]}") from None

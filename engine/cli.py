@@ -174,21 +174,16 @@ Result = tuple[dict[str, Any], str]
 
 def _inspect(args: argparse.Namespace) -> Result:
     from . import text
-    from .models import open_model
+    from .models import inspect_model, open_model
 
-    model = open_model(args.model, arch=args.arch, trust_pickle=args.trust_pickle)
-    info = model.info
-    if args.density:
-        from dataclasses import replace
-
-        from .models.layers import with_densities
-
-        info = replace(info, layers=with_densities(info.layers, lambda name: model.state[name]))
-    result = info.to_json()
+    known = {"arch": args.arch, "trust_pickle": args.trust_pickle}
     if args.check:
         from .gemm_check import check
 
-        result["check"] = check(model)
+        model = open_model(args.model, **known)
+        result = {**model.info.to_json(), "check": check(model)}
+    else:
+        result = inspect_model(args.model, **known, count=args.density).to_json()
     return result, text.inspect(result)
 
 

@@ -1,5 +1,5 @@
 """Opening models by address."""
 
-from .open import open_model
+from .open import inspect_model, open_model
 
-__all__ = ["open_model"]
+__all__ = ["inspect_model", "open_model"]

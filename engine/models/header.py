@@ -18,6 +18,9 @@ _DTYPES = {
     "C64": ("complex64", 8),
 }  # fmt: skip
 
+ITEM_SIZES = dict(_DTYPES.values())
+"""Bytes of one entry by dtype name."""
+
 
 @dataclass(frozen=True)
 class Header:
@@ -45,22 +48,22 @@ def read_header(path: Path) -> Header:
         raise BadInput(f"{path}: no such file") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    tensors, offsets, end = {}, {}, 0
     try:
         table = json.loads(raw)
         metadata = table.pop("__metadata__", {})
-        tensors = {n: (tuple(t["shape"]), _DTYPES[t["dtype"]][0]) for n, t in table.items()}
-        offsets = {
-            n: (int(t["data_offsets"][0]), int(t["data_offsets"][1])) for n, t in table.items()
-        }
-        sizes = {n: math.prod(t["shape"]) * _DTYPES[t["dtype"]][1] for n, t in table.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        for name, entry in table.items():
+            shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
+            dtype, width = _DTYPES[entry["dtype"]]
+            if stop - start != math.prod(shape) * width:
+                raise BadInput(f"{path} is damaged: the bytes of {name} do not match its shape")
+            tensors[name], offsets[name] = (shape, dtype), (start, stop)
+            end = max(end, stop)
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise BadInput(f"{path} is no safetensors file: its header cannot be read") from None
-    end = max((stop for _, stop in offsets.values()), default=0)
     if 8 + length + end != size:
         raise BadInput(
             f"{path} is truncated: it should have {8 + length + end} bytes and has {size}; "
             "fetch or write it again"
         )
-    if any(stop - start != sizes[name] for name, (start, stop) in offsets.items()):
-        raise BadInput(f"{path} is damaged: a tensor's bytes do not match its shape")
     return Header(tensors, metadata, offsets, 8 + length)

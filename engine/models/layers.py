@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -186,58 +185,3 @@ def with_densities(
 def _density(tensor: Tensor) -> float:
     total = tensor.numel()
     return int(torch.count_nonzero(tensor.detach())) / total if total else 1.0
-
-
-_MATRIX = re.compile(r"weight(_[ih]h_l\d+(_reverse)?)?$")
-_EMBEDDING = re.compile(r"(^|\.)(wte|wpe|\w*embeddings?|embed_\w+)(\.|$)")
-
-
-def rows_from_shapes(tensors: dict[str, tuple[tuple[int, ...], str]]) -> list[LayerInfo]:
-    """The layer table of a bare state dict: name -> (shape, dtype). Kinds are read off the shapes.
-
-    A matrix is taken as [out, in]; only an architecture can tell the few that store it otherwise.
-    """
-    modules: dict[str, list[str]] = {}
-    for name in tensors:
-        modules.setdefault(name.rpartition(".")[0], []).append(name)
-    rows = []
-    for path, names in modules.items():
-        counted = [n for n in names if not _is_buffer(n)]
-        matrices = [n for n in counted if len(tensors[n][0]) >= 2]
-        rest = sum(_numel(tensors[n][0]) for n in counted if n not in matrices)
-        single = len(matrices) == 1 and matrices[0] == f"{path}.weight"
-        for index, name in enumerate(matrices):
-            params = _numel(tensors[name][0]) + (rest if index == 0 else 0)
-            rows.append(_shape_row(path if single else name, name, *tensors[name], params))
-        if not matrices and counted:
-            shape, dtype = tensors[counted[0]]
-            why = "a scale or shift per channel, not a matrix"
-            row = LayerInfo(path or counted[0], "Parameter", counted[0], shape, rest, dtype)
-            rows.append(replace(row, reason=why))
-    return rows
-
-
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")
-
-
-def _is_buffer(name: str) -> bool:
-    return name.rpartition(".")[2] in _BUFFERS
-
-
-def _numel(shape: tuple[int, ...]) -> int:
-    return torch.Size(shape).numel()
-
-
-def _shape_row(path: str, name: str, shape: tuple[int, ...], dtype: str, params: int) -> LayerInfo:
-    kinds = {2: "Linear", 3: "Conv1d", 4: "Conv2d", 5: "Conv3d"}
-    reason = None
-    gemm = Gemm(shape, shape[2:]) if len(shape) in kinds and 0 not in shape else None
-    kind = kinds.get(len(shape), "Parameter")
-    if _EMBEDDING.search(name) and len(shape) == 2:
-        kind, reason = "Embedding", "an embedding is looked up, not multiplied"
-    elif gemm is None or not _MATRIX.search(name):
-        reason = "a parameter whose use the file does not tell; name the architecture (--arch)"
-    if reason is None and not dtype.startswith(("float", "bfloat")):
-        reason = f"its weights are {dtype}, not floating point"
-    row = LayerInfo(path, kind, name, shape, params, dtype, gemm)
-    return replace(row, prunable=reason is None, reason=reason)

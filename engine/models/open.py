@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import BadInput, nearest
+from ..info import ModelInfo
 from ..paths import local_path
-from .model import Model
+from .header import read_header
+from .weights_table import inspect_weights
+
+if TYPE_CHECKING:
+    from .model import Model
 
 _TENSOR_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
@@ -28,6 +34,22 @@ def open_model(address: str, *, arch: str | None = None, trust_pickle: bool = Fa
             raise BadInput(f"--arch goes with a file of weights, not with {address}")
         return _SCHEMES[scheme](rest)
     return _open_path(address, arch, trust_pickle)
+
+
+def inspect_model(
+    address: str, *, arch: str | None = None, trust_pickle: bool = False, count: bool = False
+) -> ModelInfo:
+    """The layer table of the model at `address`; see `open_model`.
+
+    Of a safetensors file without `arch` only the header is read, and torch is not imported; zeros
+    are counted too where the file is small or `count` asks for it.
+    """
+    path = local_path(address)
+    if arch is None and path.suffix == ".safetensors" and path.is_file():
+        header = read_header(path)
+        if "secateur" not in header.metadata:
+            return inspect_weights(path, header, count)
+    return open_model(address, arch=arch, trust_pickle=trust_pickle).info
 
 
 def _open_path(address: str, arch: str | None, trust_pickle: bool) -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping
-from math import prod
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput, NeedsConsent
-from ..info import ModelInfo
 from .architecture import Architecture, build, fill
 from .build import from_module
 from .header import Header, read_header
-from .layers import rows_from_shapes, with_densities
+from .layers import with_densities
 from .model import Model
-
-# Counting zeros reads every byte; above this the table comes first and densities on request.
-COUNT_BELOW = 1 << 30
+from .weights_table import Table, inspect_weights, weights_info
 
 
 def open_file(path: Path, *, arch: str | None, trust_pickle: bool) -> Model:
@@ -42,29 +39,16 @@ def open_file(path: Path, *, arch: str | None, trust_pickle: bool) -> Model:
         found = build(arch)
         fill(found.module, state, f"{path} does not fit --arch {arch}")
         return _running(path, found, arch)
+    if isinstance(state, LazyTensors):
+        return Model(str(path), inspect_weights(path, header), state)
     return bare(str(path), path.stem, state, table)
 
 
-def bare(
-    address: str, name: str, state: Mapping[str, Tensor], table: dict[str, tuple[Any, str]]
-) -> Model:
-    """A Model of weights alone."""
-    rows = rows_from_shapes(table)
-    sizes = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "bfloat16": 2}
-    size = sum(prod(shape) * sizes.get(dtype, 1) for shape, dtype in table.values())
-    layers = tuple(rows)
-    if size <= COUNT_BELOW:
-        layers = with_densities(layers, lambda key: state[key])
-    info = ModelInfo(
-        model=address,
-        name=name,
-        layers=layers,
-        params=sum(row.params for row in rows),
-        bytes=size,
-        runnable=False,
-        notes=("weights only: name the architecture (--arch) to run, measure or export to ONNX",),
-    )
-    return Model(address, info, state)
+def bare(address: str, name: str, state: Mapping[str, Tensor], table: Table) -> Model:
+    """A Model of weights alone that are in memory."""
+    info = weights_info(address, name, table)
+    rows = with_densities(info.layers, lambda key: state[key])
+    return Model(address, replace(info, layers=rows), state)
 
 
 def _our_export(path: Path, arch: str | None) -> Model:

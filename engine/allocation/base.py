@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..gemm import Gemm
 from ..settings import Family, Setting
 
 if TYPE_CHECKING:
@@ -16,14 +17,21 @@ if TYPE_CHECKING:
 class Share:
     """One layer as an allocation sees it.
 
-    `asked` is the sparsity of the layer's rule, `size` the entries of W, `units()` computes the
-    float32 mean scores of the pattern's units, `sizes` are their int64 sizes (None: all equal).
+    `asked` is the sparsity of the layer's rule, `gemm` how its W is seen, `units()` computes the
+    float32 mean scores of the pattern's units, `sizes` are their int64 sizes (None: all equal),
+    `flops` the layer's operations on one sample, None where they are not known.
     """
 
     asked: float
-    size: int
+    gemm: Gemm
     units: Callable[[], Tensor]
-    sizes: Tensor | None
+    sizes: Tensor | None = None
+    flops: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Entries of W."""
+        return self.gemm.stored_numel
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 from secateur.engine.errors import BadInput
 from secateur.engine.gemm import Gemm
 from secateur.engine.patterns import PATTERNS, Pattern
+from secateur.kernels.kernel_patterns import learn
 
-WORDS = ["element", "nm:2:4", "nm:1:3", "block:2x3", "block:4x4", "group", "filter"]
+WORDS = [
+    "element", "vector:3", "vector:8", "nm:2:4", "nm:1:3", "block:2x3", "block:4x4", "group",
+    "column", "channel", "row", "filter", "kernel:4", "kernel:2",
+]  # fmt: skip
+# These choose entries within runs or kernels; the last two tests say what they keep.
+OWN_CHOICE = {"nm", "vector", "kernel"}
 
 
 @st.composite
@@ -43,7 +49,7 @@ def test_layout_count_and_repeatability(case: tuple[Pattern, Gemm, torch.Tensor,
     assert mask.dtype == torch.bool
     assert tuple(mask.shape) == gemm.shape
     assert torch.equal(mask, pattern.mask(scores.clone(), sparsity, gemm))
-    if pattern.fixed_sparsity is not None:
+    if pattern.kind in OWN_CHOICE:
         return
     # What is kept is whole units: pooling and spreading the mask gives it back.
     units = pattern.pool(mask.float(), gemm)
@@ -143,3 +149,62 @@ def test_every_kind_describes_itself() -> None:
         assert len(cls.summary()) > 10
         assert all(field.help for field in cls.fields())
         assert cls.label
+
+
+@given(st.integers(2, 9), st.integers(1, 30), st.floats(0, 0.99), st.integers(0, 99))
+def test_vector_takes_as_many_from_every_run(
+    length: int, columns: int, sparsity: float, seed: int
+) -> None:
+    pattern = PATTERNS.parse(f"vector:{length}")
+    if pattern.misfit(Gemm((3, columns))):
+        return
+    scores = torch.rand(3, columns, generator=torch.Generator().manual_seed(seed))
+    mask = pattern.mask(scores, sparsity)
+    for row, kept in zip(scores, mask, strict=True):
+        for start in range(0, columns, length):
+            run, flags = row[start : start + length], kept[start : start + length]
+            assert int((~flags).sum()) == round(sparsity * len(run))
+            if flags.any() and not flags.all():
+                assert run[~flags].max() <= run[flags].min()
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 5 / 9, 0.7, 0.95])
+def test_kernels_keep_the_best_pattern_of_the_library(sparsity: float) -> None:
+    gemm = Gemm((6, 5, 3, 3), (3, 3))
+    scores = torch.rand(gemm.shape, generator=torch.Generator().manual_seed(3))
+    pattern = PATTERNS.parse({"kind": "kernel:4", "library": 6})
+    mask = pattern.mask(scores, sparsity, gemm).view(-1, 9)
+    kernels = scores.view(-1, 9)
+    counts = mask.sum(dim=1)
+    assert set(counts.tolist()) <= {0, 4, 9}
+    assert abs(int((~mask).sum()) - sparsity * mask.numel()) <= 2.5
+    library = {tuple(kept.tolist()) for kept in mask[counts == 4]}
+    assert len(library) <= 6
+    for kernel, kept in zip(kernels[counts == 4], mask[counts == 4], strict=True):
+        best = max(float(kernel[torch.tensor(entry)].sum()) for entry in library)
+        assert float(kernel[kept].sum()) == pytest.approx(best)
+    # Connectivity takes the kernels that keep least; patterns spare those that would lose most.
+    if (counts == 0).any() and (counts == 4).any():
+        assert 9 not in counts
+    if (counts == 9).any():
+        assert 0 not in counts
+
+
+def test_the_library_is_what_most_kernels_choose_for_themselves() -> None:
+    common = torch.tensor([9.0, 9, 9, 9, 0, 0, 0, 0, 0])
+    rare = common.flip(0)
+    kernels = torch.stack([common] * 5 + [rare])
+    assert torch.equal(learn(kernels, 4, 1), (common > 0).unsqueeze(0))
+    assert torch.equal(learn(kernels, 4, 8), torch.stack([common > 0, rare > 0]))
+
+
+@pytest.mark.parametrize(
+    ("word", "gemm", "words"),
+    [
+        ("kernel:4", Gemm((4, 4)), "1×1"),
+        ("kernel:4", Gemm((4, 4, 2, 2), (2, 2)), "2×2"),
+        ("vector:8", Gemm((4, 5)), "vector:5"),
+    ],
+)
+def test_misfits_name_the_size(word: str, gemm: Gemm, words: str) -> None:
+    assert words in (PATTERNS.parse(word).misfit(gemm) or "")

@@ -43,6 +43,8 @@ def assign(model: Model, plan: Plan) -> dict[str, Rule]:
         if misfit:
             raise BadInput(f"{layer.path} {misfit}")
         rules[layer.path] = rule
+    if not rules:
+        raise BadInput("the plan prunes no layer; give it a rule with a sparsity above 0")
     return rules
 
 
@@ -76,15 +78,14 @@ class Pruner:
         return {path: chosen.get(path, rule.sparsity) for path, rule in self._rules.items()}
 
     def _share(self, path: str, rule: Rule) -> Share:
-        gemm = self._info.layer(path).gemm
+        layer = self._info.layer(path)
+        gemm, scores = layer.gemm, rule.criterion.scores
         assert gemm is not None
-        scores = rule.criterion.scores
 
         def units() -> Tensor:
             return rule.pattern.pool(scores(self._matrix(path)), gemm)
 
-        out, ins = gemm.shape
-        return Share(rule.sparsity, out * ins, units, rule.pattern.sizes(gemm))
+        return Share(rule.sparsity, gemm, units, rule.pattern.sizes(gemm), layer.flops)
 
     def mask(self, path: str, sparsity: float) -> Tensor:
         """The bool [out, in] mask of one layer at `sparsity`."""

@@ -21,12 +21,13 @@ class Pattern(Setting):
 
     `unit` names one unit for the person ("2 of 4 rows kept"); `format` is the sparse format that
     the pattern packs into; `removes` says that whole outputs go, so that a compacted layer is
-    smaller.
+    smaller; `pictured_on_kernels` that its example is a convolution's.
     """
 
     unit: ClassVar[str] = "weight"
     format: ClassVar[str] = "bitmap"
     removes: ClassVar[bool] = False
+    pictured_on_kernels: ClassVar[bool] = False
 
     @property
     def fixed_sparsity(self) -> float | None:

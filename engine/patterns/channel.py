@@ -24,6 +24,7 @@ class Channel(Pattern):
     label: ClassVar[str] = "channel"
     rank: ClassVar[int] = 50
     unit: ClassVar[str] = "input channel"
+    pictured_on_kernels: ClassVar[bool] = True
     format: ClassVar[str] = "grouped"
 
     def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:

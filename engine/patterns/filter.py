@@ -25,6 +25,7 @@ class Filter(Pattern):
     label: ClassVar[str] = "filter"
     rank: ClassVar[int] = 60
     unit: ClassVar[str] = "output"
+    pictured_on_kernels: ClassVar[bool] = True
     format: ClassVar[str] = "grouped"
     removes: ClassVar[bool] = True
 

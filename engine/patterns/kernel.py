@@ -28,6 +28,7 @@ class Kernel(Pattern):
     label: ClassVar[str] = "kernel"
     rank: ClassVar[int] = 70
     unit: ClassVar[str] = "weight"
+    pictured_on_kernels: ClassVar[bool] = True
     format: ClassVar[str] = "bitmap"
     entries: int = setting(4, low=1, high=48, help="Entries that a kernel keeps.")
     library: int = setting(8, low=1, high=128, help="Patterns in the library.")

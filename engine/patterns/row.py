@@ -17,3 +17,4 @@ class Row(Filter):
     kind: ClassVar[str] = "row"
     label: ClassVar[str] = "row"
     rank: ClassVar[int] = 55
+    pictured_on_kernels: ClassVar[bool] = False

@@ -341,6 +341,7 @@ def test_examples_show_every_pattern_at_a_half():
 def test_a_pattern_of_kernels_is_shown_on_kernels():
     class Corners(Pattern):
         kind = "corners"
+        pictured_on_kernels = True
 
         def misfit(self, gemm):
             return None if gemm.kernel == (3, 3) else "has no 3x3 kernels"

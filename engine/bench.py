@@ -68,6 +68,7 @@ class Bench:
         seconds: float,
         cancel: Callable[[], bool],
     ) -> None:
+        model.runnable()
         if model.inputs is None:
             raise BadInput(f"{model.address} cannot be measured: no example input is known for it")
         self.skipped: list[str] = []
@@ -95,7 +96,7 @@ class Bench:
         trial = Trial(masks, names, removes=True)
         small = trial.small = self._compacted(masks)
         calls = recorded(small, self._args, self._kwargs, masks.layers)
-        chosen = [p for p in paths if p in masks.layers and self._runs_alone(p)]
+        chosen = self._alone_among([path for path in paths if path in masks.layers])
 
         def tasks() -> Iterator[Task]:
             for path in chosen:
@@ -112,11 +113,13 @@ class Bench:
         for sparsity in sparsities:
             if not 0 <= sparsity < 1:
                 raise BadInput(f"sparsity must be at least 0 and below 1, not {sparsity:g}")
-        alone = {path for path in paths if self._runs_alone(path)}
+        alone = set(self._alone_among(paths))
         all_of_it = len(paths) == len(self._model.info.prunable)
         combinations = []
         for pattern in patterns:
             fits = [path for path in paths if self._fits(pattern, path)]
+            if not fits:
+                raise BadInput(f"none of the layers can take the pattern {_word(pattern)}")
             fixed = pattern.fixed_sparsity
             for sparsity in sparsities if fixed is None else (fixed,):
                 combinations.append((pattern, sparsity, fits))
@@ -205,18 +208,18 @@ class Bench:
                 alive = masks.layers[path].any(dim=1)
                 for name in channels.vectors(path):
                     masks.vectors[name] = masks.vectors.get(name, alive) & alive
-        word = pattern.to_plan()
-        label = word if isinstance(word, str) else str(word["kind"])
-        return Trial(masks, dict.fromkeys(paths, label), pattern.removes)
+        return Trial(masks, dict.fromkeys(paths, _word(pattern)), pattern.removes)
 
-    def _runs_alone(self, path: str) -> bool:
-        if path in self._calls:
-            return True
-        self._skip(
-            f"{path} is not measured alone: it is a part of another module, or the example input "
-            "does not reach it as one tensor"
-        )
-        return False
+    def _alone_among(self, paths: list[str]) -> list[str]:
+        """Those of `paths` that can be measured by themselves; says once which can't, and why."""
+        others = [path for path in paths if path not in self._calls]
+        if others:
+            more = f" and {len(others) - 1} more are" if len(others) > 1 else " is"
+            self._skip(
+                f"{others[0]}{more} not measured alone: a part of another module, or the example "
+                "input does not reach it as one tensor"
+            )
+        return [path for path in paths if path in self._calls]
 
     def _skip(self, reason: str) -> None:
         if reason not in self.skipped:
@@ -292,6 +295,11 @@ class Bench:
     def _dtype(self) -> str:
         kinds = {p.dtype for p in self._module.parameters() if p.is_floating_point()}
         return "mixed" if len(kinds) > 1 else str(next(iter(kinds))).removeprefix("torch.")
+
+
+def _word(pattern: Pattern) -> str:
+    word = pattern.to_plan()
+    return word if isinstance(word, str) else str(word["kind"])
 
 
 def _beats(timing: Timing, dense: Timing) -> bool:

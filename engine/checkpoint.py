@@ -43,8 +43,9 @@ class Checkpoint:
         try:
             return cls(**torch.load(path, map_location="cpu", weights_only=True))
         except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, OSError) as error:
+            reason = str(error).split("\n")[0].split(". ")[0]
             raise BadInput(
-                f"{path}: the checkpoint cannot be read ({error}); delete it to start anew"
+                f"{path}: the checkpoint cannot be read ({reason}); delete it to start anew"
             ) from None
 
 

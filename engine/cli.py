@@ -10,13 +10,16 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .errors import BadInput
+from .control import Control
+from .errors import OUT_OF_MEMORY, BadInput, is_out_of_memory, nearest
 
 Studio = Callable[[list[str]], int]
 Tour = Callable[[Path], int]
@@ -56,6 +59,9 @@ def main(
         sys.stderr.close()
         return 1
     except Exception as error:
+        if is_out_of_memory(error):
+            print(f"secateur: {OUT_OF_MEMORY}", file=sys.stderr)
+            return 2
         if os.environ.get("SECATEUR_DEBUG"):
             traceback.print_exc()
         what = " ".join(f"{type(error).__name__}: {error}".split())
@@ -64,7 +70,15 @@ def main(
 
 
 def _opens_studio(argv: list[str]) -> bool:
-    return not argv or not (argv[0] in _COMMANDS or argv[0].startswith("-"))
+    """Whether this is no command but an address; BadInput for a word that can be neither."""
+    if not argv:
+        return True
+    word = argv[0]
+    if word in _COMMANDS or word.startswith("-"):
+        return False
+    if word.isidentifier() and not Path(word).exists():
+        raise BadInput(f"'{word}' is no command and no file{nearest(word, _COMMANDS)}")
+    return True
 
 
 def _window(start: Any) -> Any:
@@ -121,10 +135,13 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--json", action="store_true", help="print one JSON object")
         return sub
 
-    def model(sub: argparse.ArgumentParser, name: str = "model") -> None:
-        sub.add_argument(name, metavar=name.upper(), help="address of a model")
+    def weights(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--arch", help="architecture of a file of weights")
         sub.add_argument("--trust-pickle", action="store_true", help="run the code inside a pickle")
+
+    def model(sub: argparse.ArgumentParser, name: str = "model") -> None:
+        sub.add_argument(name, metavar=name.upper(), help="address of a model")
+        weights(sub)
 
     def device(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -157,12 +174,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("project", metavar="DIR", help="folder that prune wrote")
     sub.add_argument("--format", required=True, help="onnx, safetensors or compressed")
     sub.add_argument("--out", required=True, help="file to write")
+    weights(sub)
 
     sub = command("verify", "run an exported file against a model or project")
     sub.add_argument("exported", metavar="EXPORTED", help="file that export wrote")
     sub.add_argument("--against", required=True, help="model address or project folder")
-    sub.add_argument("--arch", help="architecture of a file of weights")
-    sub.add_argument("--trust-pickle", action="store_true", help="run the code inside a pickle")
+    weights(sub)
 
     command("doctor", "show what this machine can do")
     command("engine", "the process that the studio talks to", False)
@@ -193,7 +210,7 @@ def _prune(args: argparse.Namespace) -> Result:
     from . import text
     from .models import open_model
     from .plan import Plan, Training
-    from .project import check_folder, save_run
+    from .project import check_folder, make_folder, save_run
     from .runner import CHECKPOINT, Run
 
     plan = Plan.load(args.plan)
@@ -203,22 +220,43 @@ def _prune(args: argparse.Namespace) -> Result:
         training = plan.training or Training(epochs=0)
         plan = replace(plan, training=replace(training, data=args.data))
     model = open_model(args.model, arch=args.arch, trust_pickle=args.trust_pickle)
+    control = Control()
+    run = Run(model, plan, control=control, folder=folder, device=args.device)
+    make_folder(folder)
     if args.restart:
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    run = Run(model, plan, folder=folder, device=args.device)
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        for event in run.events():
-            text.follow(event)
+        with _interrupt_cancels(control):
+            for event in run.events():
+                text.follow(event)
+        if run.outcome is None:
+            raise KeyboardInterrupt
     except BaseException:
         with contextlib.suppress(OSError):
             folder.rmdir()  # only if nothing was written
         raise
     outcome = run.outcome
-    assert outcome is not None
     result = {**outcome.report.to_json(), "project": str(folder)}
     save_run(folder, outcome.model, outcome.trained, outcome.masks, result, plan)
     return result, text.prune(result)
+
+
+@contextlib.contextmanager
+def _interrupt_cancels(control: Control) -> Iterator[None]:
+    """The first Ctrl+C lets a run save its checkpoint and end; the second one ends it at once."""
+
+    def cancel(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        control.cancel()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers, and only it is interrupted
+        return
+    before = signal.signal(signal.SIGINT, cancel)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _measure(args: argparse.Namespace) -> Result:
@@ -260,7 +298,7 @@ def _export(args: argparse.Namespace) -> Result:
     from .export import export
     from .project import Project
 
-    model, masks = Project.open(args.project).load()
+    model, masks = Project.open(args.project).load(args.arch, args.trust_pickle)
     exported = export(model, masks, args.format, Path(args.out))
     result = exported.to_json()
     return result, text.export(result)
@@ -288,7 +326,7 @@ def _model_or_project(address: str, args: argparse.Namespace) -> tuple[Any, Any]
     from .project import Project
 
     if Project.is_project(Path(address)):
-        return Project.open(address).load()
+        return Project.open(address).load(args.arch, args.trust_pickle)
     return open_model(address, arch=args.arch, trust_pickle=args.trust_pickle), None
 
 

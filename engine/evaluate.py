@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .data import Data
+from .errors import BadInput
 
 
 def logits(output: object) -> Tensor:
@@ -45,3 +46,20 @@ def accuracy(
         for part, mode in modes:
             part.training = mode
     return right / len(data.split(split)[1])
+
+
+@torch.no_grad()
+def check_fits(module: nn.Module, data: Data) -> None:
+    """Raise BadInput if the module cannot take the data's inputs or has fewer scores than classes.
+
+    The module is on the CPU and in evaluation mode.
+    """
+    inputs, _ = data.validation
+    try:
+        scores = logits(module(inputs[:2]))
+    except Exception as error:  # whatever a stranger's forward raises
+        reason = str(error).strip().split("\n")[0][:200]
+        raise BadInput(f"the model cannot take the inputs of {data.name}: {reason}") from None
+    if scores.dim() != 2 or scores.shape[1] < data.classes:
+        shape = "×".join(map(str, scores.shape[1:]))
+        raise BadInput(f"{data.name} has {data.classes} classes, the model gives {shape} scores")

@@ -25,6 +25,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():
         raise BadInput(f"{path} is a folder; name a file to write to")
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{path} is a device and no file; name a file to write to")
     if not path.parent.is_dir():
         raise BadInput(f"{path.parent}: no such folder; make it first or choose another")
     try:
@@ -40,7 +42,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except Exception as error:
-        if _is_full(error):
+        if is_full(error):
             raise BadInput(
                 f"{path}: the disk is full or a size limit was reached; nothing was written and "
                 "the file that was there is unchanged"
@@ -56,7 +58,11 @@ def _umask() -> int:
     return mask
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> bool:
+    """Whether an error says that a disk is full or a size limit was reached."""
+    # torch.save reports a write that fell short, and not why.
+    if isinstance(error, RuntimeError) and re.search("unexpected pos|failed writing", str(error)):
+        return True
     # The safetensors library reports the system's error only as text.
     found = re.search(r"(?:os error|code:) (\d+)", str(error))
     code = error.errno if isinstance(error, OSError) else int(found[1]) if found else None

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .gemm import Gemm
+from .im2col import im2col
 from .info import LayerInfo
 from .models.model import Model
 
@@ -90,43 +91,7 @@ def _convolution(module: Any, gemm: Gemm, matrix: Tensor, x: Tensor) -> tuple[Te
     own = module(x)
     if module.bias is not None:
         own = own - module.bias.view(-1, *[1] * len(gemm.kernel))
-    if gemm.transposed:
-        # A transposed convolution is a plain one over the spread-out input, with a flipped kernel.
-        x, matrix = _spread(module, gemm, x), _flipped(gemm, matrix)
-        stride: tuple[int, ...] = (1,) * len(gemm.kernel)
-    else:
-        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-        x, stride = F.pad(x, module._reversed_padding_repeated_twice, mode=mode), module.stride
-    columns, places = im2col(x, gemm, stride, module.dilation)
+    columns, places = im2col(module, gemm, x)
     grouped = matrix.view(gemm.groups, -1, matrix.shape[1])
     product = torch.einsum("goi,ngip->ngop", grouped, columns)
     return own, product.reshape(len(x), matrix.shape[0], *places)
-
-
-def im2col(
-    x: Tensor, gemm: Gemm, stride: tuple[int, ...], dilation: tuple[int, ...]
-) -> tuple[Tensor, tuple[int, ...]]:
-    """Columns [n, groups, in, positions] of a padded input [n, c, *size], and places per axis."""
-    n, dims = len(x), len(gemm.kernel)
-    for axis, (k, s, d) in enumerate(zip(gemm.kernel, stride, dilation, strict=True), start=2):
-        x = x.unfold(axis, d * (k - 1) + 1, s)[..., ::d]
-    places = tuple(x.shape[2 : 2 + dims])
-    taps_first = [0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims)]
-    columns = x.permute(taps_first).reshape(n, gemm.groups, gemm.shape[1], -1)
-    return columns, places
-
-
-def _spread(module: Any, gemm: Gemm, x: Tensor) -> Tensor:
-    size = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], module.stride, strict=True)]
-    spread = x.new_zeros(*x.shape[:2], *size)
-    spread[(slice(None), slice(None), *(slice(None, None, s) for s in module.stride))] = x
-    pads: list[int] = []
-    settings = zip(gemm.kernel, module.padding, module.dilation, module.output_padding, strict=True)
-    for k, p, d, extra in reversed(list(settings)):
-        pads += [d * (k - 1) - p, d * (k - 1) - p + extra]
-    return F.pad(spread, pads)
-
-
-def _flipped(gemm: Gemm, matrix: Tensor) -> Tensor:
-    taps = matrix.view(matrix.shape[0], gemm.channels, *gemm.kernel)
-    return taps.flip(list(range(2, taps.dim()))).reshape(matrix.shape)

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from .models.architecture import Architecture
 
-_BUILT_IN = ("sample", "torchvision")
-
 
 def load(path: str | Path, *, arch: str | None = None) -> nn.Module:
     """Return the module of a compressed or dense safetensors file that export wrote.
@@ -33,7 +31,7 @@ def load(path: str | Path, *, arch: str | None = None) -> nn.Module:
         whose = f"weights of {about.address}" if about else "weights and not what they belong to"
         raise BadInput(
             f"{path} holds {whose}, whose architecture is not known here; name it with arch, for "
-            "example arch='torchvision:resnet18'"
+            f"example arch='{(about and about.arch) or 'torchvision:resnet18'}'"
         )
     return filled(path, found, about, arch).module
 
@@ -49,14 +47,18 @@ def filled(path: Path, found: Architecture, about: About | None, arch: str | Non
 
 
 def architecture_of(path: Path, about: About | None, arch: str | None) -> Architecture | None:
-    """What the file at `path` is to be loaded into, or None where nobody knows."""
+    """What the file at `path` is to be loaded into, or None where nobody knows.
+
+    `arch` comes from the person. What the file itself names is built only if that is ours: any
+    ``package.module:factory`` in it would be code that runs because a file says so.
+    """
     from .models import architecture
 
     if arch is None and about is not None:
         if about.config is not None:
             return _from_config(path, about)
-        scheme = about.address.partition(":")[0]
-        arch = about.arch or (about.address.partition("?")[0] if scheme in _BUILT_IN else None)
+        named = about.arch or about.address.partition("?")[0]
+        arch = named if architecture.is_built_in(named) else None
     return architecture.build(arch) if arch is not None else None
 
 

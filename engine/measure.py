@@ -61,15 +61,15 @@ def measure(
     if batch < 1:
         raise BadInput(f"batch must be at least 1, not {batch}")
     place = pick_device(device)
+    chosen = _chosen(model, layers)
+    asked = [PATTERNS.parse(word) for word in patterns or DEFAULT_PATTERNS]
     bench = Bench(model, batch, place, seconds, cancel)
     yield Started(f"Measuring {model.info.name}")
     try:
         if masks is not None and not patterns and not sparsities:
-            total, tasks = bench.pruned(masks, _chosen(model, layers), labels or {})
+            total, tasks = bench.pruned(masks, chosen, labels or {})
         else:
-            asked = [PATTERNS.parse(word) for word in patterns or DEFAULT_PATTERNS]
-            wanted = sparsities or DEFAULT_SPARSITIES
-            total, tasks = bench.planned(_chosen(model, layers), asked, wanted)
+            total, tasks = bench.planned(chosen, asked, sparsities or DEFAULT_SPARSITIES)
         for reason in bench.skipped:
             yield Log(reason, "warning")
         cells: list[Json] = []

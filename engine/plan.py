@@ -63,9 +63,9 @@ class Training:
     """How a model is retrained under its masks, and on which data."""
 
     data: str | None = setting(None, help="Address of the data; empty: the model's own.")
-    epochs: int = setting(3, low=0, high=100000, help="Passes over the training data.")
+    epochs: int = setting(20, low=0, high=100000, help="Passes over the training data.")
     optimizer: str = setting("sgd", choices=("sgd", "adamw"), help="Update rule.")
-    lr: float = setting(0.01, low=0.0, high=100.0, help="Learning rate.")
+    lr: float = setting(0.02, low=0.0, high=100.0, help="Learning rate.")
     decay: str = setting(
         "late",
         choices=("late", "cosine", "constant"),

@@ -47,13 +47,15 @@ def read_text(path: Path) -> Located:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         located = Located(yaml.safe_load(text))
+        if node is not None:
+            _locate(node, (), located.lines, path)
+    except RecursionError:
+        raise BadInput(f"{path}:1: the plan is nested too deeply or contains itself") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         problem = getattr(error, "problem", None) or "is not YAML"
         raise BadInput(f"{path}:{line}: the plan is not valid YAML: {problem}") from None
-    if node is not None:
-        _locate(node, (), located.lines, path)
     return located
 
 

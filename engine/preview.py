@@ -16,12 +16,34 @@ from torch import Tensor
 
 from ..kernels.select import Ranking, SizedRanking
 from .cache import ByteCache
-from .criteria import Criterion
+from .criteria import Criterion, Statistics
 from .gemm import Gemm
+from .info import LayerInfo
 from .patterns import Pattern
 from .plan import Rule
 
 _ENTRIES_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a plan says beside its rules that scores depend on: `seed`, and `data` by address.
+
+    Without `data` the model's own are used.
+    """
+
+    seed: int = 0
+    data: str | None = None
+
+
+DEFAULT = Context()
+
+Statistician = Callable[[str, Criterion, Context], Statistics]
+"""Gives the statistics of a layer, or raises `NotYet`."""
+
+
+class NotYet(Exception):
+    """There are no scores before a run; the message says why, in words after a layer's path."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +53,8 @@ class Preview:
     `kept` is bool [out, in], or None where every entry is kept. `achieved` is the share of entries
     pruned, `energy` the share of the sum of squared weights that is kept. Of `units` units of the
     pattern `kept_units` are kept; `unit` names one. `misfit` says, in words that follow the layer's
-    path, why the rule's pattern cannot lie on the layer; then nothing is pruned.
+    path, why the rule cannot hold on the layer, `waits` why its mask is known only after a run;
+    then nothing is pruned.
     """
 
     kept: np.ndarray | None = field(repr=False)
@@ -41,6 +64,7 @@ class Preview:
     units: int
     unit: str
     misfit: str | None = None
+    waits: str | None = None
 
     @property
     def nbytes(self) -> int:
@@ -56,24 +80,35 @@ class Preview:
             "units": self.units,
             "unit": self.unit,
             "misfit": self.misfit,
+            "waits": self.waits,
         }
 
 
 class Previews:
-    """Makes previews of rules on layers. `matrix(layer)` gives float32 [out, in] on the CPU."""
+    """Makes previews of rules on layers. `matrix(layer)` gives float32 [out, in] on the CPU.
 
-    def __init__(self, matrix: Callable[[str], np.ndarray], cache: ByteCache) -> None:
+    `statistics` gives what criteria need beside the weight.
+    """
+
+    def __init__(
+        self,
+        matrix: Callable[[str], np.ndarray],
+        statistics: Statistician,
+        cache: ByteCache,
+    ) -> None:
         self._matrix = matrix
+        self._statistics = statistics
         self._cache = cache
 
-    def of(self, layer: str, gemm: Gemm, rule: Rule) -> Preview:
+    def of(self, info: LayerInfo, gemm: Gemm, rule: Rule, context: Context) -> Preview:
         """What `rule` would do to the layer. The last answer for each layer is kept."""
+        layer = info.path
         last = self._cache.get((layer, "preview"))
-        wanted = (rule.pattern, rule.criterion, rule.sparsity)
+        wanted = (rule.pattern, rule.criterion, rule.sparsity, context)
         if last is not None and last[0] == wanted:
             found: Preview = last[1]
             return found
-        preview = self._make(layer, gemm, rule)
+        preview = self._make(info, gemm, rule, context)
         self._cache.put((layer, "preview"), (wanted, preview), preview.nbytes)
         return preview
 
@@ -85,15 +120,18 @@ class Previews:
         energy = energy_of(matrix, kept) / whole if whole else 1.0
         return Preview(kept, 1 - count / kept.size, energy, count, kept.size, "weight")
 
-    def _make(self, layer: str, gemm: Gemm, rule: Rule) -> Preview:
-        pattern, matrix = rule.pattern, self._matrix(layer)
-        misfit = pattern.misfit(gemm)
+    def _make(self, info: LayerInfo, gemm: Gemm, rule: Rule, context: Context) -> Preview:
+        layer, pattern, matrix = info.path, rule.pattern, self._matrix(info.path)
+        misfit = pattern.misfit(gemm) or rule.criterion.misfit(info, pattern)
         dense = rule.sparsity == 0 and pattern.fixed_sparsity is None and pattern.unit == "weight"
         if misfit is not None or dense:
             return Preview(None, 0.0, 1.0, matrix.size, matrix.size, "weight", misfit)
-        scores = self._scores(layer, rule.criterion)
+        try:
+            scores = self._scores(layer, rule.criterion, context)
+        except NotYet as reason:
+            return Preview(None, 0.0, 1.0, matrix.size, matrix.size, "weight", waits=str(reason))
         if type(pattern).mask is Pattern.mask:
-            units = self._kept_units(layer, gemm, rule, scores)
+            units = self._kept_units(layer, gemm, rule, context, scores)
             mask = pattern.spread(units, gemm)
         else:
             mask = pattern.mask(scores, rule.sparsity, gemm)
@@ -107,18 +145,22 @@ class Previews:
         achieved = 1 - left / kept.size
         return Preview(kept, achieved, energy, kept_units, units.numel(), pattern.unit)
 
-    def _scores(self, layer: str, criterion: Criterion) -> Tensor:
+    def _scores(self, layer: str, criterion: Criterion, context: Context) -> Tensor:
+        def make() -> Tensor:
+            statistics = self._statistics(layer, criterion, context)
+            return criterion.scores(torch.from_numpy(self._matrix(layer)), statistics).float()
+
         return self._cache.fetch(
-            (layer, "scores", criterion),
-            lambda: criterion.scores(torch.from_numpy(self._matrix(layer))).float(),
-            lambda scores: scores.nbytes,
+            (layer, "scores", criterion, context), make, lambda scores: scores.nbytes
         )
 
-    def _kept_units(self, layer: str, gemm: Gemm, rule: Rule, scores: Tensor) -> Tensor:
+    def _kept_units(
+        self, layer: str, gemm: Gemm, rule: Rule, context: Context, scores: Tensor
+    ) -> Tensor:
         """`Pattern.mask` up to its last step, on units that were ranked before."""
         pattern = rule.pattern
         sizes = pattern.sizes(gemm)
-        key = (layer, "units", rule.criterion, pattern)
+        key = (layer, "units", rule.criterion, context, pattern)
         if sizes is None:
             ranking = self._cache.fetch(
                 key, lambda: Ranking(pattern.pool(scores, gemm)), lambda made: made.nbytes

@@ -13,9 +13,10 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from .errors import BadInput
+from .errors import BadInput, NeedsConsent
 from .files import replacing
 from .plan import Plan
 from .plan_text import write_text
@@ -54,11 +55,15 @@ class Project:
             version = data["version"]
             if version != VERSION:
                 raise BadInput(f"{folder} was written by a newer Secateur (version {version})")
-            plan = Plan.from_json(data["plan"])
-            return cls(folder, data["model"], plan, data["arch"], data["hash"])
+            address, *named = data["model"], data["arch"], data["hash"]
+            if not isinstance(address, str) or not all(isinstance(n, str | None) for n in named):
+                raise TypeError("model, arch and hash must be words")
+            return cls(folder, address, Plan.from_json(data["plan"]), *named)
         except FileNotFoundError:
             raise BadInput(f"{folder} holds no {FILE}, so it is no project") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except KeyError as error:
+            raise BadInput(f"{folder / FILE} is damaged: it has no {error}") from None
+        except (ValueError, TypeError) as error:
             raise BadInput(f"{folder / FILE} is damaged: {error}") from None
 
     def save(self) -> None:
@@ -82,21 +87,36 @@ class Project:
             return None
         try:
             return dict(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise BadInput(f"{path} is damaged: {error}") from None
 
-    def load(self) -> tuple[Model, Masks]:
-        """The model with the run's weights, and its masks (not applied).
+    def open_model(self, arch: str | None = None, trust_pickle: bool = False) -> Model:
+        """The model as it was before the run; `arch` wins over what the project says.
+
+        A project is a file from outside too: raises NeedsConsent where it names code that is not
+        ours as the architecture, and neither `arch` nor `trust_pickle` says that this is wanted.
+        """
+        from .models import open_model
+        from .models.architecture import is_built_in
+
+        if arch is None and self.arch is not None and not (trust_pickle or is_built_in(self.arch)):
+            raise NeedsConsent(
+                f"{self.folder} builds its network by running {self.arch}; if you trust that, "
+                f"pass --arch {self.arch}"
+            )
+        return open_model(self.address, arch=arch or self.arch, trust_pickle=trust_pickle)
+
+    def load(self, arch: str | None = None, trust_pickle: bool = False) -> tuple[Model, Masks]:
+        """The model with the run's weights, and its masks (not applied); see `open_model`.
 
         Raises BadInput if the model is no longer the one that was pruned, or nothing was run yet.
         """
         from .masks import Masks
-        from .models import open_model
 
         masks_file = self.folder / "masks.safetensors"
         if self.digest is None or not masks_file.exists():
             raise BadInput(f"{self.folder} holds a plan that has not been run; prune first")
-        model = open_model(self.address, arch=self.arch)
+        model = self.open_model(arch, trust_pickle)
         if model.digest() != self.digest:
             raise BadInput(
                 f"{self.address} has changed since {self.folder} was made from it; "
@@ -141,8 +161,7 @@ def save_as(
 
     Raises BadInput for a folder that holds something else.
     """
-    check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     project = Project(folder, address, plan, arch)
     if run is not None:
         done = Project.open(run)
@@ -159,6 +178,17 @@ def check_folder(folder: Path) -> None:
     ours = any((folder / name).exists() for name in (FILE, "checkpoint.pt"))
     if folder.is_dir() and any(folder.iterdir()) and not ours:
         raise BadInput(f"{folder} holds other files; name a new or empty folder")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a project to be; raises BadInput where it cannot be written to."""
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written to: {error.strerror}") from None
 
 
 def write_json(path: Path, data: Any) -> None:

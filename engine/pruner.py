@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from .allocation import Share
+from .calibration import Calibration
 from .errors import BadInput, nearest
 from .masks import Masks
 from .models.model import Model
 from .plan import Plan, Rule
+from .statistics import Collector
 
 Matrix = Callable[[str], Tensor]
 
@@ -39,7 +41,7 @@ def assign(model: Model, plan: Plan) -> dict[str, Rule]:
         if rule is None or rule.sparsity == 0:
             continue
         assert layer.gemm is not None
-        misfit = rule.pattern.misfit(layer.gemm)
+        misfit = rule.pattern.misfit(layer.gemm) or rule.criterion.misfit(layer, rule.pattern)
         if misfit:
             raise BadInput(f"{layer.path} {misfit}")
         rules[layer.path] = rule
@@ -61,14 +63,26 @@ def check_finite(model: Model, paths: Iterable[str]) -> None:
 
 
 class Pruner:
-    """Makes masks for the layers of `rules` from the weights that `matrix` gives by path."""
+    """Makes masks for the layers of `rules` from the weights that `matrix` gives by path.
 
-    def __init__(self, model: Model, plan: Plan, rules: dict[str, Rule], matrix: Matrix) -> None:
+    `calibration` is where criteria take their statistics from, None where no criterion needs data.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        plan: Plan,
+        rules: dict[str, Rule],
+        matrix: Matrix,
+        calibration: Calibration | None = None,
+    ) -> None:
         self._info = model.info
         self._plan = plan
         self._rules = rules
         self._matrix = matrix
         self._vectors = _vectors(model, rules)
+        criteria = {path: rule.criterion for path, rule in rules.items()}
+        self.statistics = Collector(model.info, criteria, calibration, matrix, plan.seed)
 
     def sparsities(self) -> dict[str, float]:
         """The sparsity that each layer is to reach, by the plan's allocation."""
@@ -79,19 +93,21 @@ class Pruner:
 
     def _share(self, path: str, rule: Rule) -> Share:
         layer = self._info.layer(path)
-        gemm, scores = layer.gemm, rule.criterion.scores
+        gemm = layer.gemm
         assert gemm is not None
 
         def units() -> Tensor:
-            return rule.pattern.pool(scores(self._matrix(path)), gemm)
+            scores = rule.criterion.scores(self._matrix(path), self.statistics.of(path))
+            return rule.pattern.pool(scores, gemm)
 
         return Share(rule.sparsity, gemm, units, rule.pattern.sizes(gemm), layer.flops)
 
-    def mask(self, path: str, sparsity: float) -> Tensor:
-        """The bool [out, in] mask of one layer at `sparsity`."""
+    def prune(self, path: str, sparsity: float) -> tuple[Tensor, Tensor | None]:
+        """The bool [out, in] mask of one layer at `sparsity`, and its new W or None: as it was."""
         rule, gemm = self._rules[path], self._info.layer(path).gemm
-        scores = rule.criterion.scores(self._matrix(path))
-        return rule.pattern.mask(scores, sparsity, gemm)
+        assert gemm is not None
+        weight, statistics = self._matrix(path), self.statistics.of(path)
+        return rule.criterion.prune(weight, rule.pattern, sparsity, gemm, statistics)
 
     def with_vectors(self, layers: dict[str, Tensor]) -> Masks:
         """Masks of layers, and of the biases and norms that go with removed outputs."""

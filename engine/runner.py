@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .calibration import Calibration
 from .checkpoint import Checkpoint, run_key
 from .control import Control, Stopped
 from .data import Data, load_data
 from .device import pick_device
 from .errors import BadInput
-from .evaluate import accuracy
+from .evaluate import accuracy, check_fits
 from .events import (
     Cancelled,
     Event,
@@ -32,9 +33,11 @@ from .events import (
 from .machine import describe
 from .masks import Masks, masked
 from .models.model import Model
+from .models.weights_table import is_parameter
 from .plan import Plan, Rule, Training
 from .pruner import Pruner, assign, check_finite
 from .report import LayerReport, Report
+from .statistics import check_data
 from .storage import compressed_bytes
 from .training import Trainer, teacher_of
 
@@ -46,7 +49,11 @@ _SECONDS_BETWEEN_CHECKPOINTS = 5.0
 
 @dataclass
 class Outcome:
-    """What a finished run leaves: `model` computes with the trained weights, without the masks."""
+    """What a finished run leaves: `model` computes with its new weights, without the masks.
+
+    `trained` says that the weights are not those that were loaded: by training, or because a
+    criterion updates them.
+    """
 
     model: Model
     masks: Masks
@@ -83,6 +90,9 @@ class Run:
         self._rules = assign(model, plan)
         self._training = _training_of(model, plan)
         self._data = _data_of(model, plan)
+        check_data(model.info, plan, {p: rule.criterion for p, rule in self._rules.items()})
+        if self._data is not None:
+            check_fits(model.runnable(), self._data)
         check_finite(model, self._rules)
         self._history: list[tuple[int, dict[str, float]]] = []
 
@@ -105,13 +115,14 @@ class Run:
             yield Progress(0, 0, "measuring the dense model's accuracy")
             dense = accuracy(self.model.runnable().to(self._device), data, self._device)
             yield self._metric(0, {"dense_accuracy": dense})
-        pruner = Pruner(self.model, self.plan, self._rules, self.model.matrix)
-        final = yield from self._allocate(pruner)
         if self._training is None or data is None:
-            yield from self._prune_once(pruner, final)
-            trained, steps = None, 0
+            trained, steps = self._copy_to_update(), 0
+            pruner = self._pruner(trained)
+            final = yield from self._allocate(pruner)
+            yield from self._prune_once(pruner, final, trained)
         else:
-            trained, steps = yield from self._train(pruner, final, data, run_key(self.plan, digest))
+            final = yield from self._allocate(self._pruner())
+            trained, steps = yield from self._train(final, data, run_key(self.plan, digest))
         model = self.model if trained is None else _with_module(self.model, trained)
         pruned = None
         if data is not None:
@@ -127,22 +138,51 @@ class Run:
         self.outcome = Outcome(model, self.masks, report, trained is not None)
         yield Finished(report.to_json())
 
+    def _copy_to_update(self) -> nn.Module | None:
+        """A copy for the new weights of criteria that update them; None where none does."""
+        if not any(rule.criterion.updates_weights for rule in self._rules.values()):
+            return None
+        return copy.deepcopy(self.model.runnable())
+
+    def _pruner(self, module: nn.Module | None = None) -> Pruner:
+        """Over the weights of `module`, or without one as they were loaded."""
+        matrix = self.model.matrix if module is None else _matrices(self.model, module)
+        calibration = None
+        if self._data is not None:
+            calibration = Calibration(
+                module or self.model.runnable(),
+                self._data,
+                seed=self.plan.seed,
+                device=self._device,
+                check=self._control.check,
+            )
+        return Pruner(self.model, self.plan, self._rules, matrix, calibration)
+
     def _allocate(self, pruner: Pruner) -> Generator[Event, None, dict[str, float]]:
         self._control.check()
         yield Progress(0, len(self._rules), f"sharing out the budget ({self.plan.allocation.kind})")
         return pruner.sparsities()
 
-    def _prune_once(self, pruner: Pruner, final: dict[str, float]) -> Events:
+    def _prune_once(
+        self, pruner: Pruner, final: dict[str, float], updated: nn.Module | None
+    ) -> Events:
+        """Set all masks; `updated` takes each layer's new weights before the next layer's turn."""
         layers: dict[str, Tensor] = {}
         for index, path in enumerate(self._rules):
             self._control.check()
-            yield Progress(index, len(self._rules), path)
-            layers[path] = pruner.mask(path, final[path])
+            taken = pruner.statistics.samples_for(path)
+            words = f"{path} · {taken} calibration samples" if taken else path
+            yield Progress(index, len(self._rules), words)
+            layers[path], weight = pruner.prune(path, final[path])
+            if updated is not None:
+                if weight is None:
+                    weight = _matrices(self.model, updated)(path) * layers[path]
+                _put(self.model, updated, path, weight)
         self.masks = pruner.with_vectors(layers)
         yield self._changed(0, {})
 
     def _train(
-        self, pruner: Pruner, final: dict[str, float], data: Data, key: str
+        self, final: dict[str, float], data: Data, key: str
     ) -> Generator[Event, None, tuple[nn.Module, int]]:
         training, schedule = self._training, self.plan.schedule
         assert training is not None
@@ -150,8 +190,9 @@ class Run:
         planned = training.epochs * per_epoch
         last, total = schedule.last_step(planned), planned
         if schedule.trains and last + per_epoch > planned:
-            # The final masks are worth little without epochs to recover under them.
-            total = last + max(per_epoch, planned)
+            # The final masks are worth little without time to recover under them: as by default, a
+            # quarter of the training, and no less than the epochs that were asked for.
+            total = last + max(per_epoch, planned, last // 3)
             yield Log(
                 f"{schedule.kind} ends at step {last}, past {training.epochs} epochs ({planned} "
                 f"steps): training goes on after it, to step {total}"
@@ -160,8 +201,11 @@ class Run:
         module = copy.deepcopy(self.model.runnable())
         teacher = teacher_of(self.model, training)
         trainer = Trainer(module, training, self._device, teacher)
-        pruner = Pruner(self.model, self.plan, self._rules, _matrices(self.model, module))
+        pruner = self._pruner(module)
         step = self._resume(trainer, pruner, key)
+        if step is None:
+            yield Log("the checkpoint in the folder is of another run; this one starts anew")
+            step = 0
         if step:
             yield Log(f"resumed from the checkpoint at step {step} of {total}")
             yield self._changed(step, {})
@@ -208,7 +252,8 @@ class Run:
         try:
             return trainer.step(inputs, labels, step / total)
         except BadInput as error:
-            kept = " (the last checkpoint is kept)" if self._folder is not None else ""
+            saved = self._folder is not None and (self._folder / CHECKPOINT).exists()
+            kept = " (the last checkpoint is kept)" if saved else ""
             raise BadInput(f"step {step}: {error}{kept}") from None
 
     def _update(
@@ -220,21 +265,28 @@ class Run:
             return
         before = self.masks.layers
         layers = dict(before)
+        if pruner.statistics.needs_data:
+            pruner.statistics.renew()
+            if not before:
+                count = pruner.statistics.samples
+                yield Log(f"scores are taken anew from {count} samples whenever masks change")
         for path, sparsity in wanted.items():
             if sparsity is not None:
-                layers[path] = pruner.mask(path, sparsity)
+                layers[path], weight = pruner.prune(path, sparsity)
+                if weight is not None:
+                    _put(self.model, trainer.module, path, weight)
         self.masks = pruner.with_vectors(layers)
         trainer.set_masks(self.masks.by_parameter(self.model.info))
         yield self._changed(step, before)
 
-    def _resume(self, trainer: Trainer, pruner: Pruner, key: str) -> int:
-        """Take up the checkpoint of this very run, if there is one; return its step."""
+    def _resume(self, trainer: Trainer, pruner: Pruner, key: str) -> int | None:
+        """Take up the checkpoint of this very run; return its step, None if it is of another."""
         path = self._folder / CHECKPOINT if self._folder else None
         if path is None or not path.exists():
             return 0
         saved = Checkpoint.load(path)
         if saved.key != key:
-            return 0
+            return None
         trainer.module.load_state_dict(saved.module)
         layers = {name: mask.to(self._device) for name, mask in saved.layers.items()}
         self.masks = pruner.with_vectors(layers)
@@ -285,15 +337,14 @@ class Run:
             for path, rule in self._rules.items()
         )
         state = self.masks.committed(model)
-        names = {layer.weight for layer in model.info.layers}
-        pruned_zeros = sum(_zeros(model, state, name) for name in names | set(self.masks.vectors))
+        zeros = sum(int((state[name] == 0).sum()) for name in _parameters(model))
         return Report(
             model=model.address,
             name=model.info.name,
             digest=digest,
             layers=layers,
             params=model.info.params,
-            nonzeros=model.info.params - pruned_zeros,
+            nonzeros=model.info.params - zeros,
             dense_bytes=model.info.bytes,
             compressed_bytes=compressed_bytes(model, self.masks, self._folder),
             accuracy_dense=accuracies[0],
@@ -334,7 +385,10 @@ def _training_of(model: Model, plan: Plan) -> Training | None:
 
 def _data_of(model: Model, plan: Plan) -> Data | None:
     """The data to evaluate on: the plan's, else the model's own; None for weights alone."""
-    address = (plan.training.data if plan.training else None) or model.info.data
+    asked = plan.training.data if plan.training else None
+    if asked:
+        model.runnable()
+    address = asked or model.info.data
     return load_data(address) if address is not None and model.module is not None else None
 
 
@@ -372,6 +426,14 @@ def _matrices(model: Model, module: nn.Module) -> Any:
     return matrix
 
 
+@torch.no_grad()
+def _put(model: Model, module: nn.Module, path: str, matrix: Tensor) -> None:
+    """Write W[out, in] of a layer into the module."""
+    layer = model.info.layer(path)
+    assert layer.gemm is not None
+    module.get_parameter(layer.weight).copy_(layer.gemm.store(matrix))
+
+
 def _layer_report(path: str, rule: Rule, requested: float, mask: Tensor) -> LayerReport:
     zeros = mask.numel() - int(mask.sum())
     return LayerReport(path, _word_only(rule), requested, zeros / mask.numel(), mask.numel(), zeros)
@@ -382,9 +444,11 @@ def _word_only(rule: Rule) -> str:
     return word if isinstance(word, str) else str(word["kind"])
 
 
-def _zeros(model: Model, state: dict[str, Tensor], name: str) -> int:
-    tensor = state[name]
-    return tensor.numel() - int(torch.count_nonzero(tensor.detach()))
+def _parameters(model: Model) -> list[str]:
+    """Names of all parameters, tied ones once."""
+    if model.module is not None:
+        return [name for name, _ in model.module.named_parameters()]
+    return [name for name in model.state if is_parameter(name)]
 
 
 class _Clock:

@@ -14,17 +14,20 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from . import protocol
 from .control import Control, Stopped
-from .errors import BadInput, NeedsConsent
+from .errors import OUT_OF_MEMORY, BadInput, NeedsConsent, is_out_of_memory
 from .events import Cancelled, Event, Failed, Finished
 from .plan import Plan
 from .protocol import Decoder, Message, encode
 from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .preview import Context
 
 Arrays = dict[str, np.ndarray]
 Params = dict[str, Any]
@@ -127,21 +130,21 @@ class Server:
         masks, trained = self._workspace.current()
         return self._workspace.views().tile(
             params["layer"], params["view"], params["rect"], params["size"],
-            rule=params.get("rule"), masks=masks, trained=trained,
+            rule=params.get("rule"), masks=masks, trained=trained, context=_context(params),
         )  # fmt: skip
 
     def _value(self, params: Params) -> tuple[Any, Arrays]:
         masks, trained = self._workspace.current()
         return self._workspace.views().value(
             params["layer"], params["row"], params["column"],
-            rule=params.get("rule"), masks=masks, trained=trained,
+            rule=params.get("rule"), masks=masks, trained=trained, context=_context(params),
         ), {}  # fmt: skip
 
     def _histogram(self, params: Params) -> tuple[Any, Arrays]:
         masks, trained = self._workspace.current()
         return self._workspace.views().histogram(
             params["layer"], rule=params.get("rule"), bins=params.get("bins", 128),
-            masks=masks, trained=trained,
+            masks=masks, trained=trained, context=_context(params),
         )  # fmt: skip
 
     def _start(self, params: Params) -> tuple[Any, Arrays]:
@@ -171,6 +174,13 @@ class Server:
     def _unpause(self, params: Params) -> tuple[Any, Arrays]:
         self._running(params).unpause()
         return {}, {}
+
+
+def _context(params: Params) -> Context:
+    """What the plan says beside the rule that a preview is asked for."""
+    from .preview import Context
+
+    return Context(int(params.get("seed", 0)), params.get("data"))
 
 
 JobEvents = Callable[[Workspace, Params, Control], Iterable[Event]]
@@ -218,9 +228,9 @@ class _Job:
             return Failed(str(error), bad_input=True, consent=True)
         except BadInput as error:
             return Failed(str(error), bad_input=True)
-        except MemoryError:
-            return Failed("There is not enough memory for this; try a smaller batch or model.")
         except Exception as error:
+            if is_out_of_memory(error):
+                return Failed(OUT_OF_MEMORY, bad_input=True)
             detail = traceback.format_exc()
             sys.stderr.write(detail)
             return Failed(f"{type(error).__name__}: {error}", detail=detail)
@@ -260,9 +270,8 @@ def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable
 
 def _export(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
     from .export import export
-    from .project import Project
 
-    model, masks = Project.open(params["project"]).load()
+    model, masks = workspace.load_project(params["project"])
     control.check()
     yield Finished(export(model, masks, params["format"], Path(params["out"])).to_json())
 
@@ -274,7 +283,7 @@ def _verify(workspace: Workspace, params: Params, control: Control) -> Iterable[
 
     against = params["against"]
     if Project.is_project(Path(against)):
-        model, masks = Project.open(against).load()
+        model, masks = workspace.load_project(against)
     else:
         model, masks = open_model(against), None
     yield Finished(verify(Path(params["exported"]), model, masks).to_json())

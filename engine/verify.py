@@ -98,12 +98,13 @@ def _verify_weights(path: Path, against: Model, masks: Masks) -> Verification:
 def _module(path: Path, against: Model) -> nn.Module:
     """The file's module; built as `against` is where the file does not know its architecture."""
     from .export.archive import About, read_state
-    from .load import load
+    from .load import architecture_of, filled
     from .models.architecture import fill
 
     about = About.read(path)
-    if about is not None and (about.config is not None or ":" in (about.arch or about.address)):
-        return load(path)
+    found = architecture_of(path, about, None)
+    if found is not None:
+        return filled(path, found, about, None).module
     module = copy.deepcopy(against.runnable())
     fill(module, read_state(path), f"{path} is no export of {against.address}")
     return module.eval()
@@ -128,7 +129,9 @@ def _compare(
             right = _outputs(against.runnable(), args, kwargs)
             try:
                 seen = run(args, kwargs)
-            except RuntimeError as error:
+            except BadInput:
+                raise
+            except Exception as error:  # whatever the forward of another model raises
                 reason = str(error).split("\n")[0][:200]
                 raise BadInput(f"{path} does not run as {against.address}: {reason}") from None
             expected |= {f"{name} of batch {index}": tensor for name, tensor in right.items()}

@@ -22,7 +22,8 @@ from .masks import Masks
 from .models.model import Model
 from .patterns import PATTERNS, Pattern
 from .plan import Plan, Rule
-from .preview import Preview, Previews
+from .preview import DEFAULT, Context, Preview, Previews
+from .preview_statistics import PreviewStatistics
 
 VIEWS = ("magnitude", "peak", "weight", "change")
 _BUDGET = 512 << 20
@@ -42,15 +43,17 @@ class Views:
     """Answers what the studio asks of one opened model.
 
     `rule` is a plan's rule, as an object or as a plan file writes it: the answer is a preview of
-    its mask over the weights as loaded. Without one the answer shows `masks`, where they have the
-    layer, over the `trained` weights: stored parameters by their state-dict names, which must not
-    change under one mapping, or None for the weights as loaded.
+    its mask over the weights as loaded, with `context` for what else the plan says. Without one
+    the answer shows `masks`, where they have the layer, over the `trained` weights: stored
+    parameters by their state-dict names, which must not change under one mapping, or None for the
+    weights as loaded.
     """
 
     def __init__(self, model: Model, budget: int = _BUDGET) -> None:
         self._model = model
         self._cache = ByteCache(budget)
-        self._previews = Previews(self._loaded, self._cache)
+        statistics = PreviewStatistics(model, self._cache)
+        self._previews = Previews(self._loaded, statistics.of, self._cache)
         self._trained: Trained = None
         self._generation = 0
 
@@ -67,6 +70,7 @@ class Views:
         rule: RuleLike = None,
         masks: Masks | None = None,
         trained: Trained = None,
+        context: Context = DEFAULT,
     ) -> tuple[Json, Arrays]:
         """A picture of a rectangle of W[out, in], and the summary of the layer's mask.
 
@@ -84,7 +88,7 @@ class Views:
         if view not in VIEWS:
             raise ValueError(f"no view {view!r}; there are {', '.join(VIEWS)}")
         box, rows, columns = _pixels(rect, size, gemm.shape)
-        preview = self._preview(info, gemm, rule, masks, trained)
+        preview = self._preview(info, gemm, rule, masks, trained, context)
         if rule is not None and view != "change":
             trained = None
         low, high, value = self._cache.fetch(
@@ -107,13 +111,14 @@ class Views:
         rule: RuleLike = None,
         masks: Masks | None = None,
         trained: Trained = None,
+        context: Context = DEFAULT,
     ) -> Json:
         """``value``, the weight W[row, column], and ``kept``; raises IndexError outside of W."""
         info, gemm = self._layer(layer)
         out, ins = gemm.shape
         if not (0 <= row < out and 0 <= column < ins):
             raise IndexError(f"{layer} is {out}x{ins}, without an entry at {row}, {column}")
-        preview = self._preview(info, gemm, rule, masks, trained)
+        preview = self._preview(info, gemm, rule, masks, trained, context)
         trained = trained if rule is None else None
         value = float(self._matrix(info, gemm, trained)[row, column])
         return {"value": value, "kept": preview.kept is None or bool(preview.kept[row, column])}
@@ -125,6 +130,7 @@ class Views:
         bins: int = 128,
         masks: Masks | None = None,
         trained: Trained = None,
+        context: Context = DEFAULT,
     ) -> tuple[Json, Arrays]:
         """How the weights are distributed, all of them and the kept ones.
 
@@ -136,7 +142,7 @@ class Views:
         info, gemm = self._layer(layer)
         if bins < 2 or bins % 2:
             raise ValueError(f"bins must be an even number, not {bins}")
-        preview = self._preview(info, gemm, rule, masks, trained)
+        preview = self._preview(info, gemm, rule, masks, trained, context)
         matrix = self._matrix(info, gemm, trained if rule is None else None)
         counts = _Counts(matrix, preview.kept, bins)
         edges = np.linspace(-counts.peak, counts.peak, bins + 1, dtype=np.float32)
@@ -189,10 +195,16 @@ class Views:
         return matrix
 
     def _preview(
-        self, info: LayerInfo, gemm: Gemm, rule: RuleLike, masks: Masks | None, trained: Trained
+        self,
+        info: LayerInfo,
+        gemm: Gemm,
+        rule: RuleLike,
+        masks: Masks | None,
+        trained: Trained,
+        context: Context,
     ) -> Preview:
         if rule is not None:
-            return self._previews.of(info.path, gemm, _as_rule(rule))
+            return self._previews.of(info, gemm, _as_rule(rule), context)
         mask = None if masks is None else masks.layers.get(info.path)
         if mask is None:
             total = gemm.shape[0] * gemm.shape[1]

@@ -25,6 +25,7 @@ class Workspace:
 
     def __init__(self) -> None:
         self._open: tuple[Model, Views] | None = None
+        self._trusts = False
         self._run: Run | None = None
         self._done: tuple[Model, Masks, dict[str, str]] | None = None
 
@@ -68,27 +69,38 @@ class Workspace:
         project, done = None, None
         if Project.is_project(Path(address)):
             opened = Project.open(address)
-            model = open_model(opened.address, arch=opened.arch, trust_pickle=trust)
+            model = opened.open_model(arch, trust)
             report = opened.report()
             if report is not None:
-                done = (*opened.load(), _labels(report))
+                done = (*opened.load(arch, trust), _labels(report))
             project = {"path": address, "plan": opened.plan.to_json(), "report": report}
         else:
             model = open_model(address, arch=arch, trust_pickle=trust)
         self._run, self._done = None, done
-        self._open = (model, Views(model))
+        self._open, self._trusts = (model, Views(model)), trust
         return {"info": model.info.to_json(), "project": project}
+
+    def load_project(self, folder: str) -> tuple[Model, Masks]:
+        """A project's model and masks. What the person agreed to for the open model holds here."""
+        from .project import Project
+
+        project = Project.open(folder)
+        if self._open is None:
+            return project.load()
+        model = self._open[0]
+        same = Path(project.address).resolve() == Path(model.address).resolve()
+        return project.load(model.arch if same else None, same and self._trusts)
 
     def prune(
         self, plan: Plan, folder: Path, device: str, resume: bool, control: Control
     ) -> Iterable[Event]:
         """Run a plan and write it as a project in `folder`."""
-        from .project import check_folder, save_run
+        from .project import check_folder, make_folder, save_run
         from .runner import CHECKPOINT, Run
 
         check_folder(folder)
         run = Run(self.model(), plan, control=control, folder=folder, device=device)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if not resume:
             (folder / CHECKPOINT).unlink(missing_ok=True)
         self._run = run

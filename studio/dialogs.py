@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 
 from .widgets import label, named
 
-MODELS = "Models (*.safetensors *.pt *.pth *.pt2 *.bin *.onnx);;All files (*)"
+MODELS = "Models (*.safetensors *.pt *.pth *.bin *.ckpt);;All files (*)"
 PLANS = "Plans (*.yaml *.yml *.json)"
 
 
@@ -73,7 +73,7 @@ class AddressDialog(QDialog):
         box.addWidget(label("Address", "heading"))
         box.addWidget(self.address)
         examples = label(
-            "torchvision:NAME   hf:ORG/NAME   sample:digits-resnet   new:mlp:64-300-10   a path",
+            "torchvision:NAME   hf:ORG/NAME   sample:digits-resnet   a path",
             "faint",
         )
         box.addWidget(examples)
@@ -91,20 +91,51 @@ class AddressDialog(QDialog):
 
 def ask_consent(parent: QWidget, message: str, agreed: Callable[[], None]) -> QMessageBox:
     """Ask before code inside a file is run; No is the default. Does not block."""
+    return _ask(
+        parent, "consent", "Run this file's code?",
+        "This file can only be opened by running the code inside it.\n\n"
+        f"{message}\n\nSuch code can do anything that you can: read, send and delete your files. "
+        "Go on only if you trust whoever made it.",
+        "Don't open", "I understand, run it", agreed,
+    )  # fmt: skip
+
+
+def ask_quit(parent: QWidget, under_way: str, agreed: Callable[[], object]) -> QMessageBox:
+    """Ask before a run is left half-way; to stay is the default. Does not block."""
+    return _ask(
+        parent, "quit", "Quit while a run goes on?",
+        f"{under_way} is not finished. Quitting stops it, and what it has found so far is lost. "
+        "The plan is kept.",
+        "Keep running", "Stop and quit", agreed,
+    )  # fmt: skip
+
+
+def ask_overwrite(parent: QWidget, name: str, agreed: Callable[[], None]) -> QMessageBox:
+    """Ask before a file is written over; not to is the default. Does not block."""
+    return _ask(
+        parent, "overwrite", "Replace the file?", f"{name} exists already.",
+        "Keep it", "Replace", agreed,
+    )  # fmt: skip
+
+
+def _ask(
+    parent: QWidget,
+    name: str,
+    question: str,
+    details: str,
+    stay: str,
+    go: str,
+    agreed: Callable[[], object],
+) -> QMessageBox:
     box = QMessageBox(parent)
-    box.setObjectName("consent_dialog")
+    box.setObjectName(f"{name}_dialog")
     box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     box.setIcon(QMessageBox.Icon.Warning)
-    box.setWindowTitle("Run this file's code?")
-    box.setText("This file can only be opened by running the code inside it.")
-    box.setInformativeText(
-        f"{message}\n\nSuch code can do anything that you can: read, send and delete your files. "
-        "Go on only if you trust whoever made it."
-    )
-    no = named(box.addButton("Don't open", QMessageBox.ButtonRole.RejectRole), "consent_no")
-    yes = named(
-        box.addButton("I understand, run it", QMessageBox.ButtonRole.DestructiveRole), "consent_yes"
-    )
+    box.setWindowTitle(name.capitalize())
+    box.setText(question)
+    box.setInformativeText(details)
+    no = named(box.addButton(stay, QMessageBox.ButtonRole.RejectRole), f"{name}_no")
+    yes = named(box.addButton(go, QMessageBox.ButtonRole.DestructiveRole), f"{name}_yes")
     box.setDefaultButton(no)
     box.setEscapeButton(no)
     yes.clicked.connect(lambda: agreed())

@@ -85,7 +85,7 @@ class Docks:
             dock.setFloating(False)
             self._window.addDockWidget(area, dock)
             dock.show()
-        self._window.resizeDocks([self.layers, self.plan], [392, 318], Qt.Orientation.Horizontal)
+        self._window.resizeDocks([self.layers, self.plan], [412, 318], Qt.Orientation.Horizontal)
         self._window.resizeDocks([self.run], [172], Qt.Orientation.Vertical)
 
     def save(self, settings: QSettings) -> None:

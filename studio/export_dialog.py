@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QDialog,
@@ -22,6 +23,7 @@ from PySide6.QtWidgets import (
 )
 
 from . import theme
+from .dialogs import ask_overwrite
 from .numbers import size
 from .session import Session
 from .widgets import label, named
@@ -55,6 +57,7 @@ class ExportDialog(QDialog):
         super().__init__(parent)
         self._session = session
         self._suffix = ""
+        self._agreed: Path | None = None
         self.setObjectName("export_dialog")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Export")
@@ -84,6 +87,7 @@ class ExportDialog(QDialog):
         self._result = _Result()
         box.addWidget(self._result)
         box.addSpacing(6)
+        box.addStretch(1)
         buttons = QHBoxLayout()
         buttons.addStretch()
         self._close = named(QPushButton("Close"), "export_close", "Close", "Esc")
@@ -105,13 +109,13 @@ class ExportDialog(QDialog):
         self._follow()
 
     def _choice(self, number: int, choice: Format) -> QWidget:
-        card = QFrame()
-        card.setProperty("role", "card")
+        card = _Card()
         inner = QVBoxLayout(card)
         inner.setContentsMargins(12, 8, 12, 9)
         inner.setSpacing(2)
         button = named(QRadioButton(choice.title), f"export_{choice.name}", choice.title)
         self._group.addButton(button, number)
+        card.clicked.connect(button.click)
         inner.addWidget(button)
         note = label(choice.note, "dim")
         note.setWordWrap(True)
@@ -133,10 +137,26 @@ class ExportDialog(QDialog):
         )
         if name:
             self.path.setText(name)
+            self._agreed = Path(name)  # the file dialog has asked already
 
     def _export(self) -> None:
         self._result.hide()
         path = Path(self.path.text().strip()).expanduser()
+        chosen = FORMATS[self._group.checkedId()]
+        ending = "." + chosen.suffix.rpartition(".")[2]
+        if path.name and not path.suffix:
+            path = path.with_name(path.name + chosen.suffix)
+            self.path.setText(str(path))
+        if path.suffix != ending:
+            words = f"{path.name}: a file of {chosen.title} ends in {ending}"
+            self._exported({"error": words, "path": str(path)})
+        elif path.is_file() and path != self._agreed:
+            ask_overwrite(self, path.name, lambda: self._write(path))
+        else:
+            self._write(path)
+
+    def _write(self, path: Path) -> None:
+        self._agreed = None
         self._session.export(FORMATS[self._group.checkedId()].name, path)
 
     def _follow(self) -> None:
@@ -148,6 +168,21 @@ class ExportDialog(QDialog):
     def _exported(self, result: dict[str, Any]) -> None:
         self._result.tell(result)
         self.adjustSize()
+
+
+class _Card(QFrame):
+    """A choice that can be clicked anywhere."""
+
+    clicked = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if self.rect().contains(event.position().toPoint()):
+            self.clicked.emit()
 
 
 class _Result(QFrame):

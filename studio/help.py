@@ -8,7 +8,16 @@ from pathlib import Path
 
 import PySide6
 from PySide6.QtCore import Qt, QUrl
-from PySide6.QtWidgets import QDialog, QMessageBox, QTextBrowser, QVBoxLayout, QWidget
+from PySide6.QtGui import QKeySequence, QTextCursor, QTextDocument
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QMessageBox,
+    QPushButton,
+    QTextBrowser,
+    QVBoxLayout,
+    QWidget,
+)
 
 from .. import __version__
 from . import theme
@@ -30,13 +39,40 @@ class GuideDialog(QDialog):
         self.page.setProperty("role", "guide")
         self.page.setOpenLinks(False)
         self.page.anchorClicked.connect(self._follow_link)
+        self._trail: list[Path] = []
+        self._back = named(QPushButton("‹ Back"), "guide_back", "Back", "Back  Alt+Left")
+        self._back.setShortcut(QKeySequence("Alt+Left"))
+        self._back.clicked.connect(self._go_back)
+        self._contents = named(
+            QPushButton("Contents"), "guide_contents", "Contents", "The first page  Alt+Home"
+        )
+        self._contents.setShortcut(QKeySequence("Alt+Home"))
+        self._contents.clicked.connect(lambda: self._show_page(self._folder / "index.md"))
+        row = QHBoxLayout()
+        row.setContentsMargins(8, 4, 0, 4)
+        for button in (self._back, self._contents):
+            button.setProperty("role", "small")
+            button.setAutoDefault(False)
+            row.addWidget(button)
+        row.addStretch()
         box = QVBoxLayout(self)
         box.setContentsMargins(16, 8, 8, 8)
+        box.addLayout(row)
         box.addWidget(self.page)
         self._show_page(self._folder / "index.md")
+        self.page.setFocus()
 
     def _show_page(self, path: Path) -> None:
         self.page.setMarkdown(path.read_text(encoding="utf-8"))
+        _set_air(self.page.document())
+        if self._trail[-1:] != [path]:
+            self._trail.append(path)
+        self._back.setEnabled(len(self._trail) > 1)
+        self._contents.setEnabled(path.name != "index.md")
+
+    def _go_back(self) -> None:
+        self._trail.pop()
+        self._show_page(self._trail[-1])
 
     def _follow_link(self, url: QUrl) -> None:
         path = (self._folder / url.path()).resolve()
@@ -44,6 +80,22 @@ class GuideDialog(QDialog):
             self._show_page(path)
         elif url.hasFragment() and not url.path():
             self.page.scrollToAnchor(url.fragment())
+
+
+def _set_air(document: QTextDocument) -> None:
+    """Space around headings and paragraphs, which Markdown has no style for."""
+    block = document.begin()
+    while block.isValid():
+        shape = block.blockFormat()
+        if shape.headingLevel():
+            shape.setTopMargin(0 if block.position() == 0 else 18)
+            shape.setBottomMargin(6)
+        elif block.textList() is not None:
+            shape.setBottomMargin(4)
+        else:
+            shape.setBottomMargin(8)
+        QTextCursor(block).setBlockFormat(shape)
+        block = block.next()
 
 
 class ShortcutsDialog(QDialog):

@@ -31,7 +31,9 @@ from .numbers import numbers
 from .session import Session
 from .widgets import named
 
-_WIDTHS = {TYPE: 44, DENSITY: 58, PARAMS: 46, PATTERN: 102}
+_NO_PATTERN = 20
+"""Width of the pattern column while the plan prunes nothing: names need the room more."""
+_WIDTHS = {TYPE: 42, DENSITY: 52, PARAMS: 46, PATTERN: 116}
 
 
 class LayerTree(QTreeView):
@@ -50,7 +52,7 @@ class LayerTree(QTreeView):
         self.setItemDelegate(LayerDelegate(self))
         self.setHeaderHidden(True)
         self.setUniformRowHeights(True)
-        self.setIndentation(14)
+        self.setIndentation(12)
         self.setMouseTracking(True)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -70,10 +72,12 @@ class LayerTree(QTreeView):
         self.layers.figures_changed.connect(self.viewport().update)
         session.model_changed.connect(self._reload)
         session.plan_changed.connect(self.layers.refresh)
+        session.plan_changed.connect(self._fit_columns)
         session.masks_changed.connect(self.layers.refresh)
         session.run_changed.connect(self._run_changed)
         session.selection_changed.connect(self.follow)
         self._run_state = ""
+        self._fit_columns()
 
     def follow(self) -> None:
         """Show the session's selection."""
@@ -137,6 +141,10 @@ class LayerTree(QTreeView):
         self.layers.reload()
         self.expandAll()
         self.follow()
+
+    def _fit_columns(self) -> None:
+        used = any(True for _ in self._session.rules_in_use())
+        self.setColumnWidth(PATTERN, _WIDTHS[PATTERN] if used else _NO_PATTERN)
 
     def _run_changed(self) -> None:
         if self._session.run.state != self._run_state:

@@ -79,13 +79,14 @@ class Tile(QAbstractButton):
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRoundedRect(frame.adjusted(3, 3, -3, -3), 6, 6)
         self._paint_mask(painter, 1.0 if self.isEnabled() else 0.3)
+        room = self.width() - 4
         painter.setFont(font(11))
+        if painter.fontMetrics().horizontalAdvance(self.text()) > room:
+            painter.setFont(font(10))  # a narrow panel: rather small than cut
         words = QRectF(0, self._picture + 10, self.width(), 18)
         ink = look.colour("text" if self.isChecked() else "dim", 1.0 if self.isEnabled() else 0.55)
         painter.setPen(ink)
-        name = painter.fontMetrics().elidedText(
-            self.text(), Qt.TextElideMode.ElideRight, self.width() - 6
-        )
+        name = painter.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, room)
         painter.drawText(words, Qt.AlignmentFlag.AlignCenter, name)
         painter.end()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from PySide6.QtGui import QUndoCommand
 
@@ -71,6 +72,11 @@ def short(rule: Rule | None) -> str:
     if rule.pattern.fixed_sparsity is not None:
         return name.removeprefix("nm:")
     return f"{name.replace(':', ' ')} {rule.sparsity * 100:.3g} %"
+
+
+def context(plan: Plan) -> dict[str, Any]:
+    """What the engine has to know of a plan, beside a layer's rule, to preview its mask."""
+    return {"seed": plan.seed, "data": plan.training.data if plan.training else None}
 
 
 def describe(paths: tuple[str, ...] | list[str], rule: Rule | None) -> str:

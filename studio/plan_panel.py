@@ -19,8 +19,8 @@ from PySide6.QtWidgets import (
 )
 
 from ..engine.allocation import ALLOCATIONS
-from ..engine.criteria import CRITERIA
-from ..engine.info import LayerInfo
+from ..engine.criteria import CRITERIA, Criterion
+from ..engine.info import LayerInfo, ModelInfo
 from ..engine.patterns import PATTERNS, Pattern
 from ..engine.plan import Plan, Rule, Training
 from ..engine.schedules import SCHEDULES
@@ -56,6 +56,31 @@ def reasons(layers: Sequence[LayerInfo], shown: Pattern | None) -> dict[str, str
             if misfit:
                 found[cls.kind] = f"{layer.path} {misfit}"
                 break
+    return found
+
+
+def criterion_reasons(
+    layers: Sequence[LayerInfo], pattern: Pattern, plan: Plan, info: ModelInfo
+) -> dict[str, str]:
+    """Why a criterion can't score one of the layers for `pattern`, by kind."""
+    named = (plan.training.data if plan.training else None) or info.data
+    found: dict[str, str] = {}
+    for cls in CRITERIA:
+        if cls.needs and not info.runnable:
+            found[cls.kind] = f"{cls.label} passes data through the model; this is weights only"
+        elif cls.needs and named is None:
+            found[cls.kind] = (
+                f"{cls.label} takes calibration data, and this model brings none: switch on "
+                "retraining below and name its data"
+            )
+        else:
+            criterion = starting(cls)
+            assert isinstance(criterion, Criterion)
+            for layer in layers:
+                misfit = criterion.misfit(layer, pattern)
+                if misfit:
+                    found[cls.kind] = f"{layer.path} {misfit}"
+                    break
     return found
 
 
@@ -251,6 +276,11 @@ class PlanPanel(QWidget):
             self._free_sparsity = rule.sparsity
         self._pattern_form.show_value(rule.pattern, rule.pattern.fields())
         self._criterion.show_setting(rule.criterion)
+        info = self._session.info
+        assert info is not None
+        self._criterion.set_reasons(
+            criterion_reasons(layers, rule.pattern, self._session.plan, info)
+        )
         rules = [self._session.plan.rule_for(layer.path) for layer in layers]
         asked = {found.sparsity if found is not None else 0.0 for found in rules}
         name = rule.pattern.label or rule.pattern.kind
@@ -337,7 +367,9 @@ class PlanPanel(QWidget):
             return
         plan = replace(self._session.plan, rules=(replace(rule, layers="*"),))
         misfits = [
-            la.path for la in info.prunable if la.gemm and rule.pattern.misfit(la.gemm) is not None
+            la.path
+            for la in info.prunable
+            if la.gemm and (rule.pattern.misfit(la.gemm) or rule.criterion.misfit(la, rule.pattern))
         ]
         if misfits:
             plan = plan.with_rule(misfits, None)

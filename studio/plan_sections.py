@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from ..engine.plan import Training, training_fields
@@ -55,6 +57,16 @@ class KindSection(QWidget):
         self.box.setCurrentIndex(self.box.findData(setting.kind))
         self.box.setToolTip(type(setting).summary())
         self.form.show_value(setting, setting.fields())
+
+    def set_reasons(self, reasons: Mapping[str, str]) -> None:
+        """Disable the kinds in `reasons`, each with its reason for a tooltip; enable the others."""
+        model = self.box.model()
+        assert isinstance(model, QStandardItemModel)
+        for index, cls in enumerate(self._kinds):
+            reason = reasons.get(cls.kind)
+            item = model.item(index)
+            item.setEnabled(reason is None)
+            item.setToolTip(reason or cls.summary())
 
     def _chosen(self, index: int) -> None:
         cls = self._kinds[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from .theme import mono
@@ -22,6 +23,7 @@ class RunLog(QPlainTextEdit):
         self.setStyleSheet("QPlainTextEdit { font-size: 11px; padding: 0; }")
         self.setFont(mono())
         self.document().setDocumentMargin(0)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # lines wrap
         self._shown: tuple[tuple[str, str], ...] = ()
 
     def show_log(self, log: tuple[tuple[str, str], ...]) -> None:

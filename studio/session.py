@@ -66,6 +66,7 @@ class Session(QObject):
         self.export_result: dict[str, Any] | None = None
         self.busy = ""
         self._arch: str | None = None
+        self._trust = False
         self._rules = RuleIndex(self.plan)
         self._gesture = 0
         self._interrupted: tuple[Path, Plan] | None = None
@@ -172,6 +173,7 @@ class Session(QObject):
                 if again:
                     self._reopened()
                 else:
+                    self._trust = trust
                     self._opened(address, arch, event.result)
             elif isinstance(event, events.Failed) and event.consent:
                 self.consent_needed.emit(address, event.message)
@@ -431,4 +433,4 @@ class Session(QObject):
     def _reopen(self) -> None:
         if self.info is not None:
             address = str(self.project) if self.project is not None else self.address
-            self._open(address, self._arch, False, again=True)
+            self._open(address, self._arch, self._trust, again=True)

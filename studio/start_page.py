@@ -31,9 +31,9 @@ class Sample:
 
 SAMPLES = (
     Sample("sample:digits-resnet", "digits-resnet", "ResNet of 16, 32 and 64 channels",
-           "Convolutions: every pattern fits here"),
+           "77,754 parameters · 98.89 % accurate"),
     Sample("sample:digits-vit", "digits-vit", "Vision transformer, 4 blocks of width 48",
-           "Attention and linear layers"),
+           "77,434 parameters · 97.77 % accurate"),
 )  # fmt: skip
 
 

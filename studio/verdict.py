@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWi
 
 from ..engine.plan import Plan, Rule
 from . import theme
+from .plan_edits import context
 from .session import Session
 from .widgets import label, named
 
@@ -105,14 +106,18 @@ class Card(QFrame):
             theme.refresh(self.head)
 
 
+_Question = tuple[str, Rule, dict[str, Any]]
+"""A layer, its rule, and what else the plan says of previews."""
+
+
 class VerdictCards(QWidget):
     """The cards for the current layer and the layers that are selected with it."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self._asked: tuple[str, Rule] | None = None
-        self._answered: tuple[str, Rule] | None = None
+        self._asked: _Question | None = None
+        self._answered: _Question | None = None
         self._measured: tuple[str, str] | None = None
         self.speed = Card("speed_card", "Measure")
         self.speed.action.setAccessibleName("Measure this layer")
@@ -132,7 +137,10 @@ class VerdictCards(QWidget):
         session.selection_changed.connect(self.refresh)
         session.run_changed.connect(self._show_speed)
         session.busy_changed.connect(self._show_speed)
-        session.engine_changed.connect(self._engine_changed)
+        session.engine_changed.connect(self._ask_afresh)
+        session.model_changed.connect(self._ask_afresh)
+        # A question to a fresh engine may come before it has read the model again.
+        session.masks_changed.connect(self._request)
         self.refresh()
 
     def refresh(self) -> None:
@@ -181,15 +189,16 @@ class VerdictCards(QWidget):
 
     # Energy
 
-    def _engine_changed(self) -> None:
+    def _ask_afresh(self) -> None:
         self._answered = self._asked = None
         self._request()
         self._show_speed()
 
     def _request(self) -> None:
-        path, rule = self._session.current, self._session.preview_rule
-        if path is None or rule is None or self._answered == (path, rule):
+        asked = self._question()
+        if asked is None or self._answered == asked:
             return
+        path = asked[0]
         if self._answered is None or self._answered[0] != path:
             self.energy.say("Energy kept", "Waiting for the engine…")
         if not self._later.isActive():
@@ -197,13 +206,14 @@ class VerdictCards(QWidget):
 
     def _ask(self) -> None:
         """Ask about the latest choice; one question is under way at a time."""
-        path, rule = self._session.current, self._session.preview_rule
-        if path is None or rule is None or self._asked is not None:
+        asked = self._question()
+        if asked is None or self._asked is not None:
             return
+        path, rule, plan = asked
         layer = self._layer(path)
         if layer is None or layer.gemm is None or self._session.engine_state != "ready":
             return
-        asked = self._asked = (path, rule)
+        self._asked = asked
         rows, columns = layer.gemm.shape
         params = {
             "layer": path,
@@ -212,11 +222,12 @@ class VerdictCards(QWidget):
             "size": [1, 1],
             "rule": rule_json(rule),
             "source": "plan",
+            **plan,
         }
 
         def answered(result: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
             self._asked = None
-            if (self._session.current, self._session.preview_rule) == asked:
+            if self._question() == asked:
                 self._answered = asked
                 self._show_energy(rule, result)
             else:
@@ -228,9 +239,17 @@ class VerdictCards(QWidget):
 
         self._session.client.request("tile", params, answered, refused)
 
+    def _question(self) -> _Question | None:
+        path, rule = self._session.current, self._session.preview_rule
+        if path is None or rule is None:
+            return None
+        return path, rule, context(self._session.plan)
+
     def _show_energy(self, rule: Rule, result: dict[str, Any]) -> None:
         if result.get("misfit"):
             self.energy.say("Does not fit", f"{self._session.current} {result['misfit']}", "warn")
+        elif result.get("waits"):
+            self.energy.say("No preview", f"{self._session.current} {result['waits']}", "warn")
         elif result.get("energy") is None:
             self.energy.say("Energy kept", "Unknown for this layer.")
         else:
@@ -254,7 +273,11 @@ class VerdictCards(QWidget):
                 f"{others} other selected layer{'s' if others > 1 else ''} can't be pruned."
             )
         count = len(prunable)
-        head = f"Applies to {count} selected layers" if count > 1 else "Applies to this layer"
+        head = (
+            f"Changes apply to {count} selected layers"
+            if count > 1
+            else "Changes apply to this layer"
+        )
         self.reach.say(head, "\n".join(lines), "warn" if count > 1 or shared else "strong")
         self.reach.setVisible(bool(lines))
 

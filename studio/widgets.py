@@ -52,6 +52,8 @@ class ActionButton(QPushButton):
         self._action = action
         self._text = text
         named(self, name, action.text().replace("&", ""))
+        # A click leaves the focus where it was: the button may be off a moment later.
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         if role:
             self.setProperty("role", role)
         self.clicked.connect(action.trigger)

@@ -60,6 +60,9 @@ class MainWindow(QMainWindow):
         self.palette_ = SearchPalette(session, self.actions_, self)
         self._connect()
         self.docks.restore(settings)
+        # A saved size may come from a larger screen.
+        room = self.screen().availableSize()
+        self.resize(self.size().boundedTo(room))
         self._show_title()
         self._centre.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self._centre.setFocus()
@@ -123,6 +126,7 @@ class MainWindow(QMainWindow):
         session.model_changed.connect(self._model_changed)
         session.undo.cleanChanged.connect(self._show_title)
         session.notice.connect(self._tell)
+        session.busy_changed.connect(self._busy_changed)
         session.consent_needed.connect(self._ask_consent)
         self._mark_theme()
 
@@ -161,6 +165,10 @@ class MainWindow(QMainWindow):
         if crash and text.startswith(crash) and self.session.client.last_words:
             offers.append(("notice_details", "Details", self._show_details))
         self.notice.tell(text, level, tuple(offers))
+
+    def _busy_changed(self) -> None:
+        if self.session.busy:
+            self.notice.hide()  # it spoke of what was before
 
     def _resume(self) -> None:
         self.notice.hide()
@@ -275,7 +283,18 @@ class MainWindow(QMainWindow):
         about(self, self.session.engine_text)
 
     def _quit(self) -> None:
-        self.close()
+        if self._may_leave():
+            self.close()
+
+    def _may_leave(self) -> bool:
+        """Whether nothing would be lost; if something would, a question that can close us later."""
+        session = self.session
+        if not session.run.active:
+            return True
+        from .dialogs import ask_quit
+
+        ask_quit(self, session.busy, self.close)
+        return False
 
     # Qt's events
 
@@ -293,6 +312,9 @@ class MainWindow(QMainWindow):
                 self.session.open(str(path))
 
     def closeEvent(self, event: QCloseEvent) -> None:
+        if event.spontaneous() and not self._may_leave():
+            event.ignore()
+            return
         self.docks.save(self._settings)
         self.session.close()
         super().closeEvent(event)

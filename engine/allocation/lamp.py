@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from ..errors import BadInput
 from .base import ALLOCATIONS, Allocation, Share
 from .global_ import cut
 
@@ -28,14 +30,18 @@ class Lamp(Allocation):
 
     def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
         budget = sum(share.asked * share.size for share in shares.values())
-        return cut(
-            {path: replace(s, units=lambda s=s: _lamp(s)) for path, s in shares.items()}, budget
-        )
+        ranked = {path: replace(s, units=partial(_lamp, path, s)) for path, s in shares.items()}
+        return cut(ranked, budget)
 
 
-def _lamp(share: Share) -> Tensor:
+def _lamp(path: str, share: Share) -> Tensor:
     """Each unit's total score over the sum of the totals of all units at least as good."""
     units = share.units()
+    if bool((units < 0).any()):
+        raise BadInput(
+            f"allocation lamp needs scores of at least 0, and those of {path} are signed; "
+            "choose global or another criterion"
+        )
     total = units if share.sizes is None else units * share.sizes.to(units.device)
     return lamp_scores(total)
 

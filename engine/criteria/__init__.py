@@ -1,5 +1,5 @@
 """Criteria: a score for every entry of W. One file each; `CRITERIA` finds them."""
 
-from .base import CRITERIA, Criterion
+from .base import CRITERIA, NOTHING, Criterion, Statistics
 
-__all__ = ["CRITERIA", "Criterion"]
+__all__ = ["CRITERIA", "NOTHING", "Criterion", "Statistics"]

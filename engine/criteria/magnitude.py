@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..settings import setting
-from .base import CRITERIA, Criterion
+from .base import CRITERIA, NOTHING, Criterion, Statistics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +22,9 @@ class Magnitude(Criterion):
 
     kind: ClassVar[str] = "magnitude"
     label: ClassVar[str] = "Magnitude"
+    rank: ClassVar[int] = 10
     norm: int = setting(2, low=1, high=2, help="1 sums |w| over a unit, 2 sums w².")
 
-    def scores(self, weight: Tensor) -> Tensor:
+    def scores(self, weight: Tensor, statistics: Statistics = NOTHING) -> Tensor:
         size = weight.detach().float().abs()
         return size if self.norm == 1 else size.square_()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BadInput
 from ..gemm import Gemm
 from ..models.header import read_header
+from ..paths import local_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,8 +42,10 @@ class About:
 
     @classmethod
     def of(cls, model: Model, layout: str, tied: dict[str, str], **more: Any) -> About:
-        """Describe a file of `model`."""
-        return cls(layout, model.address, model.arch, model.config, tied, **more)
+        """Describe a file of `model`. Of a path only the name: the rest is this machine's."""
+        path = local_path(model.address)
+        address = path.resolve().name if path.exists() else model.address
+        return cls(layout, address, model.arch, model.config, tied, **more)
 
     def metadata(self) -> dict[str, str]:
         """The safetensors metadata: what other programs look for, and ours.

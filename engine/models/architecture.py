@@ -24,6 +24,11 @@ class Architecture:
     data: str | None = None
 
 
+def is_built_in(arch: str) -> bool:
+    """Whether building `arch` runs no code but ours: safe where a file names it, not a person."""
+    return arch.partition(":")[0] in ("sample", "torchvision")
+
+
 def build(arch: str) -> Architecture:
     """Build ``torchvision:NAME``, ``sample:NAME`` or ``package.module:factory``.
 
@@ -39,7 +44,7 @@ def build(arch: str) -> Architecture:
         return Architecture(sample.build(rest), sample.inputs, sample.INPUT_TEXT, sample.DATA)
     try:
         module = getattr(importlib.import_module(scheme), rest)()
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the person's own code may raise anything
         raise BadInput(
             f"--arch {arch}: {error}; write torchvision:NAME, sample:NAME or package.module:factory"
         ) from None
@@ -68,4 +73,5 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
         module.load_state_dict(dict(state))
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).split("\n") if line.strip()]
-        raise BadInput(f"{problem}: {lines[min(1, len(lines) - 1)][:200]}") from None
+        reason = lines[min(1, len(lines) - 1)]
+        raise BadInput(f"{problem}: {reason[:200]}{' …' if len(reason) > 200 else ''}") from None

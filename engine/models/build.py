@@ -33,7 +33,8 @@ def from_module(
         try:
             flops = count_flops(module, inputs, rows)
         except Exception as error:  # any model code may run here, and a table without FLOPs will do
-            notes = (*notes, f"FLOPs are not known: the model did not run on an example ({error})")
+            reason = str(error).strip().split("\n")[0].split(". ")[0]
+            notes = (*notes, f"FLOPs are not known: the example did not run dry ({reason})")
     state = module.state_dict()  # aliases of the loaded weights, whatever the module does later
     counted = with_densities(tuple(rows), lambda name: state[name])
     layers = tuple(replace(row, flops=flops.get(row.path)) for row in counted)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ..errors import BadInput
@@ -55,7 +56,10 @@ def read_header(path: Path) -> Header:
         for name, entry in table.items():
             shape, (start, stop) = tuple(entry["shape"]), entry["data_offsets"]
             dtype, width = _DTYPES[entry["dtype"]]
-            if stop - start != math.prod(shape) * width:
+            count = math.prod(shape)
+            if type(count) is not int or min(shape, default=0) < 0:
+                raise BadInput(f"{path} is damaged: {name} cannot have the shape {list(shape)}")
+            if stop - start != count * width:
                 raise BadInput(f"{path} is damaged: the bytes of {name} do not match its shape")
             tensors[name], offsets[name] = (shape, dtype), (start, stop)
             end = max(end, stop)
@@ -66,4 +70,7 @@ def read_header(path: Path) -> Header:
             f"{path} is truncated: it should have {8 + length + end} bytes and has {size}; "
             "fetch or write it again"
         )
+    places = sorted(offsets.values())
+    if any(stop != start for (_, stop), (start, _) in pairwise(places)):
+        raise BadInput(f"{path} is damaged: its tensors overlap or leave gaps")
     return Header(tensors, metadata, offsets, 8 + length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def _open(source: str, address: str, name: str, *, local: bool) -> Model:
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of each retry
     transformers.utils.logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(
@@ -62,8 +64,7 @@ def _open(source: str, address: str, name: str, *, local: bool) -> Model:
     except BadInput:
         raise
     except Exception as error:  # transformers raises many kinds for a folder that it cannot read
-        reason = str(error).strip().split("\n")[0]
-        raise BadInput(f"{address} cannot be opened by transformers: {reason}") from None
+        raise BadInput(f"{address} cannot be opened by transformers: {_reason(error)}") from None
     missing = sorted(loading["missing_keys"])
     notes: tuple[str, ...] = ()
     if missing:
@@ -78,6 +79,18 @@ def _open(source: str, address: str, name: str, *, local: bool) -> Model:
         config=config.to_dict(),
         notes=notes,
     )
+
+
+def _reason(error: Exception) -> str:
+    """The library's first sentence, but where it advises what it knows and the person does not."""
+    text = str(error).strip().split("\n")[0]
+    if "ignore_mismatched_sizes" in text:
+        return "the shapes of its weights do not fit its config.json"
+    if "weights_only" in text:
+        return "its weights are a pickle that would run code; fetch them as safetensors"
+    if "custom code" in text:
+        return "it needs code that comes with it, and remote code is never run"
+    return text
 
 
 def _refuse_unreadable(config: Any, address: str) -> None:

@@ -29,7 +29,9 @@ def open_model(address: str, *, arch: str | None = None, trust_pickle: bool = Fa
     sentence that says what to do; NeedsConsent where `trust_pickle` would help.
     """
     scheme, _, rest = address.partition(":")
-    if scheme in _SCHEMES and rest:
+    if scheme in _SCHEMES and not local_path(address).exists():
+        if not rest:
+            raise BadInput(f"{address} names no model; write {scheme}:NAME")
         if arch is not None:
             raise BadInput(f"--arch goes with a file of weights, not with {address}")
         return _SCHEMES[scheme](rest)
@@ -58,6 +60,8 @@ def _open_path(address: str, arch: str | None, trust_pickle: bool) -> Model:
     path = local_path(address)
     if path.is_dir():
         if (path / "config.json").is_file():
+            if arch is not None:
+                raise BadInput(f"--arch goes with a file of weights; {path} says what it is")
             from . import huggingface
 
             return huggingface.open_folder(path)

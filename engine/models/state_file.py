@@ -107,8 +107,13 @@ def _read_pickle(path: Path, trust: bool) -> Any:
             "safetensors instead, or, if you trust whoever made it, pass --trust-pickle"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).split("\n")[0]
-        raise BadInput(f"{path} is truncated, damaged or no PyTorch file: {reason}") from None
+        raise BadInput(f"{path} is truncated, damaged or no PyTorch file{_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, its first sentence, where it is a sentence."""
+    text = str(error).split("\n")[0].split(". ")[0]
+    return f": {text}" if " " in text else ""
 
 
 def _tensors_of(found: Any, path: Path) -> dict[str, Tensor]:

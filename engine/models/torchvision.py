@@ -15,7 +15,6 @@ from .model import Inputs, Model
 
 # These two warn unless told how to initialise; the fast way draws the same kind of weights.
 _WANTS_INIT = {"googlenet", "inception_v3"}
-_VIDEO = (3, 16, 112, 112)
 
 
 def build(name: str) -> nn.Module:
@@ -38,7 +37,7 @@ def build(name: str) -> nn.Module:
 def open_network(rest: str) -> Model:
     """Open ``NAME`` with random weights of a fixed seed, or with trained ones: ``?weights=W``."""
     name, _, query = rest.partition("?")
-    options = dict(parse_qsl(query))
+    options = dict(parse_qsl(query, keep_blank_values=True))
     weights = options.pop("weights", None)
     if options:
         raise BadInput(
@@ -60,7 +59,7 @@ def _trained(name: str, weights: str) -> dict[str, Any]:
     try:
         entry = known[weights]
     except KeyError:
-        hint = nearest(weights, ["DEFAULT", *known.__members__])
+        hint = nearest(weights, known.__members__)
         raise BadInput(f"torchvision:{name} has no weights '{weights}'{hint}") from None
     try:
         return entry.get_state_dict(check_hash=True)
@@ -73,9 +72,12 @@ def example(module: nn.Module) -> tuple[Inputs, str]:
     kind = type(module).__module__
     if ".detection" in kind:
         return _detection, "list of images 3×320×320"
+    if ".optical_flow" in kind:
+        return _pair, "two images 3×128×128"
     size = getattr(module, "image_size", None)
     if ".video" in kind:
-        shape: tuple[int, ...] = _VIDEO
+        side = 224 if kind.endswith((".mvit", ".s3d", ".swin_transformer")) else 112
+        shape: tuple[int, ...] = (3, 16, side, side)
     elif type(module).__name__ == "Inception3":
         shape = (3, 299, 299)
     else:
@@ -91,3 +93,9 @@ def example(module: nn.Module) -> tuple[Inputs, str]:
 def _detection(batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
     generator = torch.Generator().manual_seed(0)
     return ([torch.rand(3, 320, 320, generator=generator) for _ in range(batch)],), {}
+
+
+def _pair(batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.rand(2, batch, 3, 128, 128, generator=generator) * 2 - 1
+    return (first, second), {}

@@ -58,9 +58,8 @@ def rows_from_shapes(tensors: Table) -> list[LayerInfo]:
     """
     modules: dict[str, list[str]] = {}
     for name in tensors:
-        path, _, last = name.rpartition(".")
-        if last not in _BUFFERS:
-            modules.setdefault(path, []).append(name)
+        if is_parameter(name):
+            modules.setdefault(name.rpartition(".")[0], []).append(name)
     rows = []
     for path, names in modules.items():
         matrices = [name for name in names if len(tensors[name][0]) >= 2]
@@ -89,6 +88,11 @@ def rows_from_shapes(tensors: Table) -> list[LayerInfo]:
             )  # fmt: skip
             rest = 0  # what is no matrix counts with its module's first one
     return rows
+
+
+def is_parameter(name: str) -> bool:
+    """Whether a tensor of a bare state dict counts as a parameter: by its name, it is no buffer."""
+    return name.rpartition(".")[2] not in _BUFFERS
 
 
 def _reason(name: str, shape: tuple[int, ...], dtype: str) -> str | None:

@@ -170,6 +170,8 @@ class HistogramView(QWidget):
         words = self._shown.words(float(meta["achieved"]))
         if meta.get("misfit"):
             words = f"The pattern does not fit: {self._layer} {meta['misfit']}"
+        elif meta.get("waits"):
+            words = f"No preview: {self._layer} {meta['waits']}"
         room = self.width() - _RIGHT - at.x() - used - 24
         words = metrics.elidedText(words, Qt.TextElideMode.ElideRight, room)
         painter.setFont(themes.font(11))

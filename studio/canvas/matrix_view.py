@@ -467,6 +467,8 @@ class MatrixView(QWidget):
         words = self._shown.words(float(tile.meta["achieved"]))
         if tile.meta.get("misfit"):
             words = ""
+        elif tile.meta.get("waits"):
+            words = f"No preview: {self._layer} {tile.meta['waits']}"
         end = self.overview_box().left() - 14 if self._zoomed() else self.width() - RIGHT
         room = end - at.x() - used - 24
         words = metrics.elidedText(words, Qt.TextElideMode.ElideRight, room)

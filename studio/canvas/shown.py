@@ -10,6 +10,7 @@ from ...engine.criteria import CRITERIA
 from ...engine.info import LayerInfo
 from ...engine.patterns import PATTERNS
 from ...engine.plan import Rule
+from ..plan_edits import context
 from ..session import Session
 from .tiles import rule_json
 
@@ -50,7 +51,8 @@ class Shown(QObject):
         """What every question to the engine about the layer says."""
         layer = self.layer
         assert layer is not None
-        return {"layer": layer.path, "rule": self._rule_json(), "source": self.source}
+        asked = {"layer": layer.path, "rule": self._rule_json(), "source": self.source}
+        return asked | context(self._session.plan)
 
     def words(self, achieved: float) -> str:
         """Whose mask it is, and how much it prunes."""
@@ -83,5 +85,7 @@ class Shown(QObject):
     def _engine(self) -> None:
         ready = self._session.engine_state == "ready"
         if ready and not self._was_ready:
+            # A fresh engine has no masks but those of a project.
+            self.source = "run" if self._session.report is not None else "plan"
             self.changed.emit()
         self._was_ready = ready

@@ -41,7 +41,7 @@ def test_the_design_s_plan_reads_back_equal(tmp_path: Path) -> None:
     assert first is not None
     assert first.pattern.kind == "nm"
     assert first.sparsity == 0.5
-    assert plan.training == Training(data="sample:digits")
+    assert plan.training == Training(data="sample:digits", epochs=3, lr=0.01)
     for name in ("copy.yaml", "copy.json"):
         plan.save(tmp_path / name)
         assert Plan.load(tmp_path / name) == plan

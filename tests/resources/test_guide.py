@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from secateur import resources
+from secateur.engine.criteria import CRITERIA
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Plan, training_fields
 from secateur.engine.schedules import SCHEDULES
@@ -44,6 +45,12 @@ def test_every_kind_and_every_setting_of_the_training_is_explained():
     for cls in PATTERNS:
         assert f"`{cls.kind}" in plans, cls.kind
         assert f"**{cls.label}**" in patterns, cls.kind
+    criteria = (GUIDE / "criteria.md").read_text(encoding="utf-8")
+    for cls in CRITERIA:
+        assert f"`{cls.kind}`" in plans, cls.kind
+        assert f"**{cls.label}**" in criteria, cls.kind
+        for field in cls.fields():
+            assert f"| `{field.name}` |" in plans, (cls.kind, field.name)
     for cls in SCHEDULES:
         assert f"`{cls.kind}`" in plans
         assert f"**{cls.label}**" in schedules

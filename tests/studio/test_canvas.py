@@ -518,3 +518,13 @@ def test_a_run_under_way_says_that_its_masks_are_shown(make, qtbot, monkeypatch)
     settle(qtbot, canvas)
     assert canvas.client.asked[-1][1]["source"] == "run"
     assert canvas.shown.words(0.25) == "Masks of the run · 25.0 % pruned"
+
+
+def test_a_fresh_engine_has_no_masks_of_a_run_that_failed(make):
+    canvas = make({"conv": CONV})
+    canvas.session.set_rule(["conv"], rule("group"))
+    canvas.shown.source = "run"
+    canvas.client._set_state("failed")
+    canvas.client._set_state("ready")
+    assert canvas.shown.source == "plan"
+    assert canvas.shown.words(0.5) == "Preview of the plan · 50.0 % pruned"

@@ -233,7 +233,7 @@ def test_changes_apply_to_every_selected_layer_and_are_listed(panel, session):
     click(tile(panel, "group"))
     assert session.plan.rule_for("conv3") == replace(session.plan.rule_for("conv2"), layers="conv3")
     assert session.plan.rule_for("embed") is None
-    assert child(panel, QLabel, "reach_card_head").text() == "Applies to 2 selected layers"
+    assert child(panel, QLabel, "reach_card_head").text() == "Changes apply to 2 selected layers"
     details = child(panel, QLabel, "reach_card_details").text()
     assert "conv2, conv3" in details
     assert "1 other selected layer can't be pruned" in details
@@ -317,6 +317,30 @@ def test_allocation_and_criterion_reach_the_plan(panel, session):
     QTest.keyClicks(box, "1\r")
     assert session.plan.rule_for("conv2").criterion.norm == 1
     assert Plan.from_json(session.plan.to_json()) == session.plan
+
+
+def enabled(panel):
+    box = panel._criterion.box
+    return {box.itemData(i): box.model().item(i).isEnabled() for i in range(box.count())}
+
+
+def test_a_criterion_that_cannot_score_is_disabled_and_says_why(panel, session):
+    click(tile(panel, "element"))
+    assert enabled(panel)["lamp"]
+    assert not enabled(panel)["wanda"], "the model brings no data"
+    box = panel._criterion.box
+    tip = box.itemData(box.findData("wanda"), Qt.ItemDataRole.ToolTipRole)
+    assert "calibration data" in tip
+    session.set_plan(replace(session.plan, training=Training(data="sample:digits")), "data")
+    assert all(enabled(panel).values())
+    click(tile(panel, "filter"))
+    assert not enabled(panel)["obs"]
+    tip = box.itemData(box.findData("obs"), Qt.ItemDataRole.ToolTipRole)
+    assert tip.startswith("conv2 loses whole outputs")
+    click(tile(panel, "element"))
+    choose(panel._criterion, "taylor")
+    assert session.plan.rule_for("conv2").criterion.kind == "taylor"
+    assert panel._criterion.form.editor("samples").value() == 256
 
 
 def test_undo_shows_in_the_panel(panel, session):

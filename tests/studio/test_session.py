@@ -147,7 +147,7 @@ def test_a_run_reports_and_a_saved_project_opens_again(opened, engine_process, q
     shiboken6.delete(again)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(BadInput, match="holds something else"):
+    with pytest.raises(BadInput, match="holds other files"):
         opened.save_project(tmp_path / "mine")
 
 

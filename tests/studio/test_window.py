@@ -7,6 +7,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QApplication,
     QDialog,
+    QLabel,
     QMessageBox,
     QPushButton,
     QRadioButton,
@@ -126,7 +127,7 @@ def test_prune_and_export_by_clicks(open_window, session, qtbot, tmp_path):
     assert "equal" in dialog.findChild(object, "export_verdict").text()
     session.export_result = None
     wait_for(qtbot, lambda: not session.busy)
-    dialog.path.setText("/nonexistent/folder/m.onnx")
+    dialog.path.setText("/nonexistent/folder/m.safetensors")
     click(dialog, "export_go")
     wait_for(qtbot, lambda: session.export_result)
     assert "no such folder" in dialog.findChild(object, "export_facts").text()
@@ -182,7 +183,7 @@ def test_a_pickle_that_wants_to_run_code_is_asked_about_and_no_is_the_default(
     wait_for(qtbot, lambda: open_window.findChild(QMessageBox, "consent_dialog"))
     box = open_window.findChild(QMessageBox, "consent_dialog")
     assert box.defaultButton().objectName() == "consent_no"
-    assert "running the code inside it" in box.text()
+    assert "running the code inside it" in box.informativeText()
     QTest.keyClick(box, Qt.Key.Key_Return)
     wait_for(qtbot, lambda: not box.isVisible(), 5000)
     qtbot.wait(100)
@@ -236,3 +237,97 @@ def test_recent_keeps_order_and_leaves_out_what_is_gone(tmp_path):
     assert Recent(settings).items() == [str(kept), "hf:a/b"]
     recent.clear()
     assert recent.items() == []
+
+
+def test_quitting_with_a_run_under_way_asks_first(open_window, session, qtbot):
+    window = open_window
+    plan = Plan.from_json(
+        {
+            "rules": [{"layers": "*", "pattern": "element", "sparsity": 0.5}],
+            "schedule": "agp",
+            "training": {"epochs": 60},
+        }
+    )
+    session.set_plan(plan, "a long run")
+    session.prune()
+    wait_for(qtbot, lambda: session.run.active)
+    window.actions_["quit"].trigger()
+    box = window.findChild(QMessageBox, "quit_dialog")
+    assert "not finished" in box.informativeText()
+    assert box.defaultButton().objectName() == "quit_no"
+    QTest.keyClick(box, Qt.Key.Key_Escape)
+    assert window.isVisible()
+    assert session.run.active
+    session.cancel()
+    wait_for(qtbot, lambda: not session.run.active)
+    assert window._may_leave()
+
+
+def test_an_export_asks_before_it_writes_over_a_file(open_window, session, qtbot, tmp_path):
+    session.set_rule([session.current], element(0.5))
+    session.prune()
+    wait_for(qtbot, lambda: session.report is not None and not session.busy)
+    click(open_window, "export_button")
+    dialog = open_window.findChild(QDialog, "export_dialog")
+    # Anywhere on a format's card chooses it.
+    choice = dialog.findChild(QRadioButton, "export_safetensors")
+    QTest.mouseClick(choice.parentWidget(), Qt.MouseButton.LeftButton)
+    assert choice.isChecked()
+    dialog.path.setText(str(tmp_path / "m.onnx"))
+    click(dialog, "export_go")
+    assert "ends in .safetensors" in dialog.findChild(object, "export_facts").text()
+    target = tmp_path / "m.safetensors"
+    target.write_text("precious")
+    dialog.path.setText(str(tmp_path / "m.safetensors"))
+    click(dialog, "export_go")
+    QTest.keyClick(dialog.findChild(QMessageBox, "overwrite_dialog"), Qt.Key.Key_Escape)
+    assert target.read_text() == "precious"
+    assert not session.busy
+    click(dialog, "export_go")
+    boxes = dialog.findChildren(QMessageBox, "overwrite_dialog")
+    QTest.mouseClick(boxes[-1].findChild(QPushButton, "overwrite_yes"), Qt.MouseButton.LeftButton)
+    wait_for(qtbot, lambda: session.export_result)
+    assert session.export_result["equal"] is True
+    click(dialog, "export_close")
+
+
+def test_an_old_error_goes_when_something_new_starts(open_window, session, qtbot):
+    session.notice.emit("It went wrong.", "error")
+    assert open_window.notice.isVisible()
+    session.set_rule([session.current], element(0.5))
+    session.prune()
+    wait_for(qtbot, lambda: session.report is not None and not session.busy)
+    assert not open_window.notice.isVisible()
+
+
+def test_a_restarted_engine_is_asked_again_for_the_energy(open_window, session, qtbot):
+    session.set_rule([session.current], element(0.5))
+    head = open_window.findChild(QLabel, "energy_card_head")
+    wait_for(qtbot, lambda: head.text().startswith("Keeps"))
+    before = head.text()
+    session.restart_engine()
+    wait_for(qtbot, lambda: not session.busy and session.engine_state == "ready")
+    wait_for(qtbot, lambda: head.text() == before, 5000)
+
+
+def test_the_sample_cards_say_what_the_samples_are():
+    from secateur.studio.start_page import SAMPLES
+
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for sample in SAMPLES:
+        row = next(line for line in readme.splitlines() if f"`{sample.address}` |" in line)
+        parameters, accuracy = (cell.strip() for cell in row.split("|")[2:4])
+        assert sample.note == f"{parameters} parameters · {accuracy} accurate"
+
+
+def test_the_guide_goes_back(open_window):
+    open_window.actions_["guide"].trigger()
+    dialog = open_window.findChild(QDialog, "guide_dialog")
+    page = dialog.findChild(QTextBrowser, "guide_page")
+    first = page.toPlainText()
+    page.anchorClicked.emit(QUrl("patterns.md"))
+    assert page.toPlainText() != first
+    click(dialog, "guide_back")
+    assert page.toPlainText() == first
+    assert not dialog.findChild(QPushButton, "guide_back").isEnabled()
+    dialog.close()

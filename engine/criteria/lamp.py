@@ -1,0 +1,30 @@
+"""LAMP (S1 eq. 4; Lee et al., Layer-adaptive sparsity for magnitude-based pruning, 2021)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from .base import CRITERIA, NOTHING, Criterion, Statistics
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@CRITERIA.register
+@dataclass(frozen=True)
+class Lamp(Criterion):
+    """w² as a share of all w² in the layer that are at least as large.
+
+    Within a layer that is the order of magnitude. Between layers it is comparable, so it belongs
+    with the global threshold; the largest weight of each layer scores 1. Needs no data.
+    """
+
+    kind: ClassVar[str] = "lamp"
+    label: ClassVar[str] = "LAMP"
+    rank: ClassVar[int] = 20
+
+    def scores(self, weight: Tensor, statistics: Statistics = NOTHING) -> Tensor:
+        from ..allocation.lamp import lamp_scores
+
+        return lamp_scores(weight.detach().double().square())

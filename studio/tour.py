@@ -56,6 +56,8 @@ def run(out: Path) -> int:
         session = Session(home=Path(home))
         session.client.start()
         window = MainWindow(session, settings)
+        if app.platformName() == "offscreen":
+            window.resize(1440, 900)  # its screen is small, and limits nothing
         window.show()
         tour = Tour(window, out)
         try:

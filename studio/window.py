@@ -42,7 +42,7 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(app_icon())
         self.setAcceptDrops(True)
         self.resize(*_SIZE)
-        self.setMinimumSize(900, 560)
+        self.setMinimumHeight(560)  # how narrow it may be, the panels that are shown know
         self.recent = Recent(settings, self)
         self.actions_ = Actions(session, self)
         self.layers = LayerPanel(session)

@@ -331,3 +331,12 @@ def test_the_guide_goes_back(open_window):
     assert page.toPlainText() == first
     assert not dialog.findChild(QPushButton, "guide_back").isEnabled()
     dialog.close()
+
+
+def test_nothing_in_the_narrowest_window_overlaps(open_window, qtbot):
+    window = open_window
+    window.resize(500, 500)
+    qtbot.wait(50)
+    tabs, tools = window.canvas.tabs, window.canvas._tools
+    right = tabs.mapTo(window.canvas, tabs.rect().topRight()).x()
+    assert right <= tools.mapTo(window.canvas, tools.rect().topLeft()).x()

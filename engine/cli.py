@@ -262,7 +262,7 @@ def _interrupt_cancels(control: Control) -> Iterator[None]:
 def _measure(args: argparse.Namespace) -> Result:
     from . import text
     from .events import Finished
-    from .measure import measure
+    from .measuring.measure import measure
 
     if args.batch < 1:
         raise BadInput(f"--batch must be at least 1, not {args.batch}")

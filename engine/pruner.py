@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from .allocation import Share
-from .calibration import Calibration
+from .calibration.passes import Calibration
+from .calibration.statistics import Collector
 from .errors import BadInput, nearest
 from .masks import Masks
 from .models.model import Model
 from .plan import Plan, Rule
-from .statistics import Collector
 
 Matrix = Callable[[str], Tensor]
 

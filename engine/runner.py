@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .calibration import Calibration
+from .calibration.passes import Calibration
+from .calibration.statistics import check_data
 from .checkpoint import Checkpoint, run_key
 from .control import Control, Stopped
 from .data import Data, load_data
@@ -37,7 +38,6 @@ from .models.weights_table import is_parameter
 from .plan import Plan, Rule, Training
 from .pruner import Pruner, assign, check_finite
 from .report import LayerReport, Report
-from .statistics import check_data
 from .storage import compressed_bytes
 from .training import Trainer, teacher_of
 

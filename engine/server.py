@@ -27,7 +27,7 @@ from .protocol import Decoder, Message, encode
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from .preview import Context
+    from .views.preview import Context
 
 Arrays = dict[str, np.ndarray]
 Params = dict[str, Any]
@@ -122,7 +122,7 @@ class Server:
         }, {}
 
     def _examples(self, params: Params) -> tuple[Any, Arrays]:
-        from .views import examples
+        from .views.views import examples
 
         return {}, examples()
 
@@ -178,7 +178,7 @@ class Server:
 
 def _context(params: Params) -> Context:
     """What the plan says beside the rule that a preview is asked for."""
-    from .preview import Context
+    from .views.preview import Context
 
     return Context(int(params.get("seed", 0)), params.get("data"))
 
@@ -252,7 +252,7 @@ def _prune(workspace: Workspace, params: Params, control: Control) -> Iterable[E
 
 
 def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
-    from .measure import measure
+    from .measuring.measure import measure
 
     model, masks, labels = workspace.pruned()
     return measure(

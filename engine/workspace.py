@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .masks import Masks
     from .models.model import Model
     from .runner import Run
-    from .views import Views
+    from .views.views import Views
 
 
 class Workspace:
@@ -64,7 +64,7 @@ class Workspace:
         """Open a model or a project; on failure what was open stays."""
         from .models import open_model
         from .project import Project
-        from .views import Views
+        from .views.views import Views
 
         project, done = None, None
         if Project.is_project(Path(address)):

@@ -18,7 +18,7 @@ import time
 import torch
 from torch import Tensor
 
-from secateur.engine.calibration import Calibration
+from secateur.engine.calibration.passes import Calibration
 from secateur.engine.criteria import CRITERIA, Statistics
 from secateur.engine.data import load_data
 from secateur.engine.info import LayerInfo

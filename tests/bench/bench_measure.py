@@ -11,8 +11,8 @@ import sys
 import torch
 from torch import nn
 
-from secateur.engine.forms import Form, grouped_forms, with_mask
-from secateur.engine.timing import time_interleaved
+from secateur.engine.measuring.forms import Form, grouped_forms, with_mask
+from secateur.engine.measuring.timing import time_interleaved
 
 LAYERS = ((64, 64, 56), (128, 128, 28), (256, 256, 14), (512, 512, 7))
 

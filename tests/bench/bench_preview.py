@@ -24,7 +24,7 @@ import torch
 from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo, ModelInfo
 from secateur.engine.models.model import Model
-from secateur.engine.views import Views
+from secateur.engine.views.views import Views
 
 SIDE = 4096
 SIZE = (480, 700)

@@ -11,13 +11,13 @@ from secateur.engine.control import Stopped
 from secateur.engine.dependencies import trace
 from secateur.engine.errors import BadInput
 from secateur.engine.events import Cancelled, Finished, LayerDone, Log, Progress, Started
-from secateur.engine.forms import fewer_outputs, grouped_forms, replaced
 from secateur.engine.masks import Masks, masked
-from secateur.engine.measure import measure
+from secateur.engine.measuring.forms import fewer_outputs, grouped_forms, replaced
+from secateur.engine.measuring.measure import measure
+from secateur.engine.measuring.timing import time_interleaved
 from secateur.engine.models import open_model
 from secateur.engine.models.build import from_module
 from secateur.engine.models.model import Model
-from secateur.engine.timing import time_interleaved
 
 KEYS = {
     "model", "layer", "pattern", "kept", "batch", "dtype", "device", "ran", "dense_ms", "ms",

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from secateur.engine.calibration import Calibration, sharing
+from secateur.engine.calibration.passes import Calibration, sharing
+from secateur.engine.calibration.statistics import Collector
 from secateur.engine.control import Control
 from secateur.engine.criteria import CRITERIA, Statistics
 from secateur.engine.data import Data, load_data
@@ -16,11 +17,10 @@ from secateur.engine.events import Log
 from secateur.engine.models import open_model
 from secateur.engine.models.build import from_module
 from secateur.engine.plan import Plan, Rule
-from secateur.engine.preview import Context
 from secateur.engine.project import Project, save_run
 from secateur.engine.runner import Run
-from secateur.engine.statistics import Collector
-from secateur.engine.views import Views
+from secateur.engine.views.preview import Context
+from secateur.engine.views.views import Views
 
 
 class Mixed(nn.Module):

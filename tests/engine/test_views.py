@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from secateur.engine.cache import ByteCache
 from secateur.engine.criteria import CRITERIA, Statistics
 from secateur.engine.errors import BadInput
 from secateur.engine.gemm import Gemm
@@ -13,7 +12,8 @@ from secateur.engine.masks import Masks
 from secateur.engine.models.model import Model
 from secateur.engine.patterns import PATTERNS, Pattern
 from secateur.engine.plan import Rule
-from secateur.engine.views import VIEWS, Views, example, examples
+from secateur.engine.views.cache import ByteCache
+from secateur.engine.views.views import VIEWS, Views, example, examples
 
 WEIGHTS = {
     "fc": (torch.float32, Gemm((30, 52))),

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from .calibration import Calibration
-from .criteria import Criterion, Statistics
-from .errors import BadInput
-from .info import ModelInfo
-from .plan import Plan
+from ..criteria import Criterion, Statistics
+from ..errors import BadInput
+from ..info import ModelInfo
+from ..plan import Plan
+from .passes import Calibration
 
 Found = dict[str, dict[str, Tensor]]
 """Tensors by statistic and layer path."""

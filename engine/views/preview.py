@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.select import Ranking, SizedRanking
+from ...kernels.select import Ranking, SizedRanking
+from ..criteria import Criterion, Statistics
+from ..gemm import Gemm
+from ..info import LayerInfo
+from ..patterns import Pattern
+from ..plan import Rule
 from .cache import ByteCache
-from .criteria import Criterion, Statistics
-from .gemm import Gemm
-from .info import LayerInfo
-from .patterns import Pattern
-from .plan import Rule
 
 _ENTRIES_AT_ONCE = 1 << 16
 

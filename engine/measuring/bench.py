@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .compact import committed, compact, count
-from .criteria import CRITERIA
-from .dependencies import Channels, first_line, trace
-from .errors import BadInput
+from ..compact import committed, compact, count
+from ..criteria import CRITERIA
+from ..dependencies import Channels, first_line, trace
+from ..errors import BadInput
+from ..masks import Masks
+from ..models.model import Model
+from ..patterns import Pattern
 from .forms import (
     DENSE,
     GROUPED,
@@ -24,9 +27,6 @@ from .forms import (
     replaced,
     with_mask,
 )
-from .masks import Masks
-from .models.model import Model
-from .patterns import Pattern
 from .timing import Timing, time_interleaved
 
 # A candidate has to win by more than a second run would take back.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from ..calibration.passes import Calibration, sharing
+from ..calibration.statistics import Collector
+from ..criteria import Criterion, Statistics
+from ..data import load_data
+from ..evaluate import check_fits
+from ..models.model import Model
 from .cache import ByteCache
-from .calibration import Calibration, sharing
-from .criteria import Criterion, Statistics
-from .data import load_data
-from .evaluate import check_fits
-from .models.model import Model
 from .preview import Context, NotYet
-from .statistics import Collector
 
 _MOST_FLOPS = 1e11
 """What may be computed before an answer, so that it comes within a second or two."""

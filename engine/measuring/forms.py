@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..kernels.gather import ChannelConv2d, GroupedConv2d, GroupedLinear
-from .compact import cut_outputs
-from .dependencies import is_depthwise
+from ...kernels.gather import ChannelConv2d, GroupedConv2d, GroupedLinear
+from ..compact import cut_outputs
+from ..dependencies import is_depthwise
 
 DENSE = "dense"
 GATHER = "grouped (gather)"

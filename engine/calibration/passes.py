@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .data import Data, Split
-from .errors import BadInput
-from .evaluate import logits
-from .info import LayerInfo
+from ..data import Data, Split
+from ..errors import BadInput
+from ..evaluate import logits
+from ..info import LayerInfo
 from .layer_inputs import LayerInputs, listen
 
 _BATCH = 32

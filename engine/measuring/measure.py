@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from ..control import Stopped
+from ..dependencies import first_line
+from ..device import pick_device
+from ..errors import BadInput, nearest
+from ..events import Cancelled, Event, Finished, LayerDone, Log, Progress, Started
+from ..machine import describe
+from ..masks import Masks
+from ..models.model import Model
+from ..patterns import PATTERNS
 from .bench import Bench
-from .control import Stopped
-from .dependencies import first_line
-from .device import pick_device
-from .errors import BadInput, nearest
-from .events import Cancelled, Event, Finished, LayerDone, Log, Progress, Started
-from .machine import describe
-from .masks import Masks
-from .models.model import Model
-from .patterns import PATTERNS
 
 DEFAULT_PATTERNS = ("group", "filter")
 DEFAULT_SPARSITIES = (0.5, 0.75, 0.9)

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels import pyramid
+from ...kernels import pyramid
+from ..errors import BadInput
+from ..gemm import Gemm
+from ..info import LayerInfo
+from ..masks import Masks
+from ..models.model import Model
+from ..patterns import PATTERNS, Pattern
+from ..plan import Plan, Rule
 from .cache import ByteCache
-from .errors import BadInput
-from .gemm import Gemm
-from .info import LayerInfo
-from .masks import Masks
-from .models.model import Model
-from .patterns import PATTERNS, Pattern
-from .plan import Plan, Rule
 from .preview import DEFAULT, Context, Preview, Previews
 from .preview_statistics import PreviewStatistics
 

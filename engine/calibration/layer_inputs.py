@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .gemm import Gemm
-from .im2col import im2col, windows
-from .info import LayerInfo
+from ..gemm import Gemm
+from ..im2col import im2col, windows
+from ..info import LayerInfo
 
 _BYTES_AT_ONCE = 64 << 20
 

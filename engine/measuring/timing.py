@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 
-from .control import Stopped
+from ..control import Stopped
 
 # A sample lasts at least this long, so that the clock and the loop around it don't count.
 _SAMPLE_MS = 0.5

@@ -1,0 +1,1 @@
+"""Passes over calibration data, and the statistics that criteria take from them."""

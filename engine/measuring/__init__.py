@@ -1,0 +1,1 @@
+"""Timing dense against what can run faster, interleaved, on this machine."""

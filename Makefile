@@ -49,4 +49,5 @@ $(READY): pyproject.toml constraints.txt installers/system-packages.sh
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	    --editable '.[test]'
+	rm -rf build
 	touch $(READY)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .engine.load import load
     from .engine.models import open_model
+    from .engine.models.exported import load
     from .engine.plan import Plan
     from .engine.runner import run
 
@@ -20,7 +20,7 @@ __all__ = ["Plan", "__version__", "load", "open_model", "run"]
 
 _HOME = {
     "Plan": ".engine.plan",
-    "load": ".engine.load",
+    "load": ".engine.models.exported",
     "open_model": ".engine.models",
     "run": ".engine.runner",
 }

@@ -456,7 +456,9 @@ class _Clock:
 
     def __init__(self, step: int, total: int) -> None:
         self._first, self._total = step, total
-        self._start = self._shown = self._saved = time.monotonic()
+        self._start = self._shown = time.monotonic()
+        # The first one soon: a crash in the first seconds should not cost them either.
+        self._saved = self._start - _SECONDS_BETWEEN_CHECKPOINTS + 1.0
 
     def due(self) -> bool:
         now = time.monotonic()

@@ -85,8 +85,8 @@ def _verify_onnx(path: Path, against: Model, masks: Masks) -> Verification:
 
 
 def _verify_weights(path: Path, against: Model, masks: Masks) -> Verification:
-    from .export.archive import read_state
     from .export.tensors import compare_states
+    from .models.archive import read_state
 
     found = compare_states(masks.committed(against), read_state(path))
     if found.max_difference == float("inf"):
@@ -97,9 +97,9 @@ def _verify_weights(path: Path, against: Model, masks: Masks) -> Verification:
 
 def _module(path: Path, against: Model) -> nn.Module:
     """The file's module; built as `against` is where the file does not know its architecture."""
-    from .export.archive import About, read_state
-    from .load import architecture_of, filled
     from .models.architecture import fill
+    from .models.archive import About, read_state
+    from .models.exported import architecture_of, filled
 
     about = About.read(path)
     found = architecture_of(path, about, None)

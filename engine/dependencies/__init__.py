@@ -113,7 +113,9 @@ def trace_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
         graph, shapes = traced(module, args, kwargs)
         return _resolve(Walk(module, graph, shapes))
     except Exception as error:  # whatever a stranger's forward raises when it is traced
-        return Channels(f"the model's code could not be traced: {first_line(error)}")
+        # What torch.fx stumbles over inside says nothing to a person; its kind is kept for reports.
+        name, kind = type(module).__name__, type(error).__name__
+        return Channels(f"the code of {name} cannot be traced by torch.fx ({kind})")
 
 
 def first_line(error: Exception) -> str:

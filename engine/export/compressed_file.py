@@ -13,7 +13,7 @@ from torch import Tensor
 from ...kernels.formats import CSR, NM, Bitmap, Candidate, Dense, Grouped, fullest, smallest
 from ...kernels.formats.bits import bits_for, narrow
 from ..gemm import Gemm
-from .archive import About, read_state, to_lanes, write_tensors
+from ..models.archive import About, read_state, to_lanes, write_tensors
 from .base import Difference, Draft, Exporter, Source
 from .dense_file import own_memory, row_of, tied_notes
 from .tensors import compare_states

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .archive import About, read_state, write_tensors
+from ..models.archive import About, read_state, write_tensors
 from .base import Difference, Draft, Exporter, Source, TensorRow
 from .tensors import compare_states
 

@@ -53,8 +53,8 @@ def bare(address: str, name: str, state: Mapping[str, Tensor], table: Table) -> 
 
 def _our_export(path: Path, arch: str | None) -> Model:
     """A file that export wrote mostly knows its architecture."""
-    from ..export.archive import About, read_state
-    from ..load import architecture_of, filled
+    from .archive import About, read_state
+    from .exported import architecture_of, filled
 
     about = About.read(path)
     found = architecture_of(path, about, arch)

@@ -11,15 +11,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, load_model, save_file
 from torch import nn
 
-from secateur.engine import load as load_module
 from secateur.engine.errors import BadInput
 from secateur.engine.export import Mismatch, export
-from secateur.engine.export.archive import About, from_lanes, read_state, to_lanes
 from secateur.engine.export.compressed_file import CompressedFile, pack
 from secateur.engine.export.dense_file import DenseFile
 from secateur.engine.gemm import Gemm
 from secateur.engine.masks import Masks
+from secateur.engine.models import exported as load_module
 from secateur.engine.models import open_model
+from secateur.engine.models.archive import About, from_lanes, read_state, to_lanes
 from secateur.engine.models.build import from_module
 from secateur.engine.patterns import PATTERNS
 from secateur.kernels.select import keep_n_of_m

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
 from ..gemm import Gemm
-from ..models.header import read_header
 from ..paths import local_path
+from .header import read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..models.model import Model
+    from .model import Model
 
 KEY = "secateur"
 VERSION = 1

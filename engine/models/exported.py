@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import BadInput
-from .export.archive import About, read_state
+from ..errors import BadInput
+from .archive import About, read_state
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from .models.architecture import Architecture
+    from .architecture import Architecture
 
 
 def load(path: str | Path, *, arch: str | None = None) -> nn.Module:
@@ -38,7 +38,7 @@ def load(path: str | Path, *, arch: str | None = None) -> nn.Module:
 
 def filled(path: Path, found: Architecture, about: About | None, arch: str | None) -> Architecture:
     """Put the file's weights into the module of `found`; returns `found`, in eval mode."""
-    from .models.architecture import fill
+    from .architecture import fill
 
     whose = arch or (about and about.address)
     fill(found.module, read_state(path), f"{path} does not fit {whose}")
@@ -52,7 +52,7 @@ def architecture_of(path: Path, about: About | None, arch: str | None) -> Archit
     `arch` comes from the person. What the file itself names is built only if that is ours: any
     ``package.module:factory`` in it would be code that runs because a file says so.
     """
-    from .models import architecture
+    from . import architecture
 
     if arch is None and about is not None:
         if about.config is not None:
@@ -63,7 +63,7 @@ def architecture_of(path: Path, about: About | None, arch: str | None) -> Archit
 
 
 def _from_config(path: Path, about: About) -> Architecture:
-    from .models import architecture
+    from . import architecture
 
     assert about.config is not None
     try:

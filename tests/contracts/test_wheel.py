@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -36,6 +37,10 @@ def test_every_package_is_listed() -> None:
 
 
 def test_the_wheel_equals_the_tree(tmp_path: Path) -> None:
+    # Building leaves files beside the sources and takes stale ones along: build from a copy.
+    tree = tmp_path / "tree"
+    unwanted = (".*", "build", "dist", "out", "tests", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*unwanted))
     command = [
         sys.executable,
         "-m",
@@ -45,7 +50,7 @@ def test_the_wheel_equals_the_tree(tmp_path: Path) -> None:
         "--outdir",
         str(tmp_path),
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

@@ -39,8 +39,11 @@ class Pattern(Setting):
         return None
 
     def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:
-        """Mean score of each unit, float32, any shape. `scores` is float32 [out, in]."""
-        raise NotImplementedError
+        """Mean score of each unit, float32, any shape. `scores` is float32 [out, in].
+
+        Unless a pattern says otherwise its unit is a single weight.
+        """
+        return scores
 
     def sizes(self, gemm: Gemm) -> Tensor | None:
         """Entries in each unit, int64 in the shape of `pool`; None where all are equal."""
@@ -48,7 +51,7 @@ class Pattern(Setting):
 
     def spread(self, units: Tensor, gemm: Gemm) -> Tensor:
         """Inverse of `pool` for booleans: unit flags back as a bool [out, in] mask."""
-        raise NotImplementedError
+        return units
 
     def mask(self, scores: Tensor, sparsity: float, gemm: Gemm | None = None) -> Tensor:
         """Return the bool [out, in] mask, True where kept, that prunes the lowest-scored units.

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from ..gemm import Gemm
 from .base import PATTERNS, Pattern
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @PATTERNS.register
@@ -23,9 +19,3 @@ class Element(Pattern):
     kind: ClassVar[str] = "element"
     label: ClassVar[str] = "element"
     rank: ClassVar[int] = 10
-
-    def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:
-        return scores
-
-    def spread(self, units: Tensor, gemm: Gemm) -> Tensor:
-        return units

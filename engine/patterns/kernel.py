@@ -39,12 +39,6 @@ class Kernel(Pattern):
             return f"has kernels of {size}, no more than the {self.entries} entries to keep"
         return None
 
-    def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:
-        return scores
-
-    def spread(self, units: Tensor, gemm: Gemm) -> Tensor:
-        return units
-
     def mask(self, scores: Tensor, sparsity: float, gemm: Gemm | None = None) -> Tensor:
         """See `Pattern.mask`; `gemm` says which entries form a kernel, and is needed."""
         from ...kernels.kernel_patterns import choose, learn

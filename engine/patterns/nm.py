@@ -47,12 +47,6 @@ class NM(Pattern):
     def fixed_sparsity(self) -> float | None:
         return 1 - self.n / self.m
 
-    def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:
-        return scores
-
-    def spread(self, units: Tensor, gemm: Gemm) -> Tensor:
-        return units
-
     def mask(self, scores: Tensor, sparsity: float, gemm: Gemm | None = None) -> Tensor:
         """See `Pattern.mask`; `sparsity` is not used, N and M say it."""
         from ...kernels.select import keep_n_of_m

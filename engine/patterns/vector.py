@@ -36,12 +36,6 @@ class Vector(Pattern):
             return f"has rows of {ins}, shorter than one run of {self.length}{fits}"
         return None
 
-    def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:
-        return scores
-
-    def spread(self, units: Tensor, gemm: Gemm) -> Tensor:
-        return units
-
     def mask(self, scores: Tensor, sparsity: float, gemm: Gemm | None = None) -> Tensor:
         """See `Pattern.mask`; of a run of V, ``round(sparsity * V)`` entries go."""
         import torch

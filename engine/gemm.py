@@ -22,13 +22,16 @@ class Gemm:
     """How a stored parameter is seen as W[out, in].
 
     `stored` is the parameter's own shape. `transposed` says that storage has inputs first.
-    `groups` are a convolution's groups; `kernel` its kernel size, empty for a plain matrix.
+    `groups` are a convolution's groups; `kernel` its kernel size, empty for a plain matrix. `head`
+    is the number of columns that read one attention head (where several heads of queries share one
+    of keys: those of them all), 0 where the inputs are no heads.
     """
 
     stored: tuple[int, ...]
     kernel: tuple[int, ...] = ()
     groups: int = 1
     transposed: bool = False
+    head: int = 0
 
     @property
     def taps(self) -> int:
@@ -87,10 +90,12 @@ class Gemm:
             "kernel": list(self.kernel),
             "groups": self.groups,
             "transposed": self.transposed,
+            "head": self.head,
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Gemm:
         """Read what `to_json` wrote."""
         stored, kernel = tuple(data["stored"]), tuple(data["kernel"])
-        return cls(stored, kernel, data["groups"], data["transposed"])
+        # Files written before heads were known lack them.
+        return cls(stored, kernel, data["groups"], data["transposed"], data.get("head", 0))

@@ -17,6 +17,11 @@ class LayerInfo:
     is None where no input is known. `density` is the share of non-zeros, None while not counted.
     `reason` says in one sentence why a layer is not prunable. `shares` names the layers that use
     the very same weight.
+
+    What a trace of the model found: `fixed` says why no output of the layer can be removed from the
+    model, None if outputs can (or the model was not traced); `also` names the layers that shrink
+    along with removed outputs; `branch` says that the layer ends a residual branch, so that
+    without it the branch adds nothing.
     """
 
     path: str
@@ -31,6 +36,9 @@ class LayerInfo:
     prunable: bool = False
     reason: str | None = None
     shares: tuple[str, ...] = ()
+    fixed: str | None = None
+    also: tuple[str, ...] = ()
+    branch: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The row as the command line prints it and the protocol carries it."""
@@ -48,13 +56,17 @@ class LayerInfo:
             "prunable": self.prunable,
             "reason": self.reason,
             "shares": list(self.shares),
+            "fixed": self.fixed,
+            "also": list(self.also),
+            "branch": self.branch,
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> LayerInfo:
         """Read what `to_json` wrote."""
         values = {k: v for k, v in data.items() if k not in ("gemm", "view")}
-        values["shape"], values["shares"] = tuple(data["shape"]), tuple(data["shares"])
+        for key in ("shape", "shares", "also"):
+            values[key] = tuple(data[key])
         view = data["view"]
         return cls(**values, gemm=Gemm.from_json(view) if view else None)
 

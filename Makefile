@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Spinning OpenMP threads slow a busy machine down tenfold and more.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: run test check lint types contracts tour bench clean
+.PHONY: run test check lint types contracts tour bench matrix clean
 
 run: $(READY)
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then \
@@ -40,6 +40,10 @@ tour: $(READY)
 
 bench: $(READY)
 	for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# Takes most of an hour, so it is no part of `make bench`.
+matrix: $(READY)
+	$(BIN)/python tests/bench/matrix.py
 
 clean:
 	rm -rf .venv build dist out *.egg-info

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from .engine.models.exported import load
     from .engine.plan import Plan
     from .engine.runner import run
+    from .engine.switching import load_nested
 
-__all__ = ["Plan", "__version__", "load", "open_model", "run"]
+__all__ = ["Plan", "__version__", "load", "load_nested", "open_model", "run"]
 
 _HOME = {
     "Plan": ".engine.plan",
     "load": ".engine.models.exported",
+    "load_nested": ".engine.switching",
     "open_model": ".engine.models",
     "run": ".engine.runner",
 }

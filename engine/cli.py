@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from .control import Control
 from .errors import OUT_OF_MEMORY, BadInput, is_out_of_memory, nearest
+from .levels import index_of
 
 Studio = Callable[[list[str]], int]
 Tour = Callable[[Path], int]
@@ -143,6 +144,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(name, metavar=name.upper(), help="address of a model")
         weights(sub)
 
+    def level(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--level", type=float, help="one of a project's nested levels")
+
     def device(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
@@ -156,9 +160,15 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("prune", "run a plan on a model")
     model(sub)
-    sub.add_argument("--plan", required=True, help="plan file, YAML or JSON")
+    sub.add_argument("--plan", required=True, help="plan file, YAML or JSON, or preset:NAME")
     sub.add_argument("--out", required=True, help="folder for the project")
-    sub.add_argument("--data", help="data to retrain and evaluate on")
+    sub.add_argument(
+        "--data",
+        help="data to calibrate, retrain and evaluate on: sample:digits, a folder of class "
+        "folders, cifar10:, mnist:, fashion-mnist: or imagenet:ROOT, glue:, datasets:, higgs: or "
+        "csv:PATH, or package.module:function",
+    )
+    sub.add_argument("--download", action="store_true", help="fetch the data if it is not there")
     sub.add_argument("--restart", action="store_true", help="ignore a checkpoint in --out")
     device(sub)
 
@@ -168,17 +178,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--patterns", help="comma-separated, such as group,filter")
     sub.add_argument("--sparsities", help="comma-separated, such as 0.5,0.75")
     sub.add_argument("--layers", help="comma-separated globs; default: all")
+    level(sub)
     device(sub)
 
     sub = command("export", "write a project's compressed model and read it back")
     sub.add_argument("project", metavar="DIR", help="folder that prune wrote")
-    sub.add_argument("--format", required=True, help="onnx, safetensors or compressed")
+    sub.add_argument("--format", required=True, help="onnx, safetensors, compressed or nested")
     sub.add_argument("--out", required=True, help="file to write")
+    level(sub)
     weights(sub)
 
     sub = command("verify", "run an exported file against a model or project")
     sub.add_argument("exported", metavar="EXPORTED", help="file that export wrote")
     sub.add_argument("--against", required=True, help="model address or project folder")
+    level(sub)
     weights(sub)
 
     command("doctor", "show what this machine can do")
@@ -208,18 +221,24 @@ def _prune(args: argparse.Namespace) -> Result:
     from dataclasses import replace
 
     from . import text
+    from .checkpoint import CHECKPOINT
     from .models import open_model
-    from .plan import Plan, Training
+    from .plan import Training
+    from .presets import load_plan
     from .project import check_folder, make_folder, save_run
-    from .runner import CHECKPOINT, Run
+    from .runner import Run
 
-    plan = Plan.load(args.plan)
+    plan = load_plan(args.plan)
     folder = Path(args.out)
     check_folder(folder)
+    if args.data == "":
+        raise BadInput("--data needs an address, such as sample:digits or a folder")
     if args.data is not None:
         training = plan.training or Training(epochs=0)
         plan = replace(plan, training=replace(training, data=args.data))
     model = open_model(args.model, arch=args.arch, trust_pickle=args.trust_pickle)
+    if args.download:
+        _fetch(plan.training.data if plan.training else None)
     control = Control()
     run = Run(model, plan, control=control, folder=folder, device=args.device)
     make_folder(folder)
@@ -237,8 +256,16 @@ def _prune(args: argparse.Namespace) -> Result:
         raise
     outcome = run.outcome
     result = {**outcome.report.to_json(), "project": str(folder)}
-    save_run(folder, outcome.model, outcome.trained, outcome.masks, result, plan)
+    save_run(folder, outcome.model, outcome.trained, outcome.masks, result, plan, outcome.levels)
     return result, text.prune(result)
+
+
+def _fetch(address: str | None) -> None:
+    from .data import fetch
+
+    if address is None:
+        raise BadInput("--download fetches what --data or the plan's training names; neither does")
+    fetch(address)
 
 
 @contextlib.contextmanager
@@ -298,8 +325,12 @@ def _export(args: argparse.Namespace) -> Result:
     from .export import export
     from .project import Project
 
-    model, masks = Project.open(args.project).load(args.arch, args.trust_pickle)
-    exported = export(model, masks, args.format, Path(args.out))
+    if args.format == "nested" and args.level is not None:
+        raise BadInput("format nested holds all levels; leave --level out")
+    project = Project.open(args.project)
+    model, masks = project.load(args.arch, args.trust_pickle, args.level)
+    levels = project.levels(masks) if args.format == "nested" else None
+    exported = export(model, masks, args.format, Path(args.out), levels)
     result = exported.to_json()
     return result, text.export(result)
 
@@ -309,7 +340,7 @@ def _verify(args: argparse.Namespace) -> Result:
     from .verify import verify
 
     model, masks = _model_or_project(args.against, args)
-    result = verify(Path(args.exported), model, masks).to_json()
+    result = verify(Path(args.exported), model, masks, args.level).to_json()
     return result, text.verify(result)
 
 
@@ -326,7 +357,8 @@ def _model_or_project(address: str, args: argparse.Namespace) -> tuple[Any, Any]
     from .project import Project
 
     if Project.is_project(Path(address)):
-        return Project.open(address).load(args.arch, args.trust_pickle)
+        return Project.open(address).load(args.arch, args.trust_pickle, args.level)
+    index_of((), args.level, address)
     return open_model(address, arch=args.arch, trust_pickle=args.trust_pickle), None
 
 

@@ -3,8 +3,9 @@
 Computed once, here. Nobody else reshapes weights. A linear layer is that matrix; a convolution is
 that matrix after im2col with ``in = in_channels/groups * prod(kernel)``, flattened in
 (channel, *kernel) order. Transposed convolutions and Hugging Face's ``Conv1D`` store it the other
-way round. The functions only call methods of the tensor they are given, so that this module
-imports no torch and the studio can use it for its rulers.
+way round. Experts stored as one stack [experts, out, in] are one matrix of all their outputs, like
+the groups of a convolution. The functions only call methods of the tensor they are given, so that
+this module imports no torch and the studio can use it for its rulers.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 class Gemm:
     """How a stored parameter is seen as W[out, in].
 
-    `stored` is the parameter's own shape. `transposed` says that storage has inputs first.
-    `groups` are a convolution's groups; `kernel` its kernel size, empty for a plain matrix. `head`
+    `stored` is the parameter's own shape. `transposed` says that storage has inputs first (of a
+    stack: each of its matrices). `groups` are a convolution's groups, or a stack's matrices, each
+    of which has inputs of its own; `kernel` is a convolution's kernel size, else empty. `head`
     is the number of columns that read one attention head (where several heads of queries share one
     of keys: those of them all), 0 where the inputs are no heads.
     """
@@ -44,17 +46,28 @@ class Gemm:
         return prod(self.stored)
 
     @property
+    def stacked(self) -> bool:
+        """Whether the weight is a stack of matrices, such as those of a layer's experts."""
+        return len(self.stored) == 3 and not self.kernel
+
+    @property
     def channels(self) -> int:
         """Input channels that one output sees (in_features for a plain matrix)."""
-        if self.transposed:
-            return self.stored[0] // self.groups
-        return self.stored[1]
+        if self.stacked:
+            return self.stored[1 if self.transposed else 2]
+        return self.stored[0] // self.groups if self.transposed else self.stored[1]
 
     @property
     def shape(self) -> tuple[int, int]:
         """(out, in) of the matrix."""
-        out = self.stored[1] * self.groups if self.transposed else self.stored[0]
-        return out, self.channels * self.taps
+        if self.stacked or self.transposed:
+            return self.groups * self._outputs, self.channels * self.taps
+        return self.stored[0], self.channels * self.taps
+
+    @property
+    def _outputs(self) -> int:
+        """Outputs of one matrix of a stack, or of one group of a transposed convolution."""
+        return self.stored[2] if self.stacked and self.transposed else self.stored[1]
 
     def view(self, weight: Tensor) -> Tensor:
         """Return W[out, in] of a stored weight; shares memory where strides allow it."""
@@ -62,7 +75,7 @@ class Gemm:
             raise ValueError(f"weight has shape {tuple(weight.shape)}, expected {self.stored}")
         if not self.transposed:
             return weight.reshape(self.shape)
-        split = weight.reshape(self.groups, self.channels, self.stored[1], self.taps)
+        split = weight.reshape(self.groups, self.channels, self._outputs, self.taps)
         return split.permute(0, 2, 1, 3).reshape(self.shape)
 
     def store(self, matrix: Tensor) -> Tensor:
@@ -71,7 +84,7 @@ class Gemm:
             raise ValueError(f"matrix has shape {tuple(matrix.shape)}, expected {self.shape}")
         if not self.transposed:
             return matrix.reshape(self.stored).contiguous()
-        split = matrix.reshape(self.groups, self.stored[1], self.channels, self.taps)
+        split = matrix.reshape(self.groups, self._outputs, self.channels, self.taps)
         return split.permute(0, 2, 1, 3).reshape(self.stored).contiguous()
 
     def position(self, column: int) -> tuple[int, tuple[int, ...]]:

@@ -56,12 +56,20 @@ def _products(
         size = [2 * k + 3 for k in gemm.kernel]
         x = random(2, gemm.channels * gemm.groups, *size)
         return _convolution(module, gemm, matrix, x)
+    if gemm.stacked:
+        x = random(gemm.groups, 3, gemm.shape[1])
+        stored = getattr(module, layer.weight.rpartition(".")[2])
+        own = torch.bmm(x, stored if gemm.transposed else stored.transpose(1, 2))
+        return own, torch.stack([a @ w.T for a, w in zip(x, matrix.chunk(len(x)), strict=True)])
     if isinstance(module, nn.MultiheadAttention):
         x = random(3, gemm.shape[1])
         stored = getattr(module, layer.weight.rpartition(".")[2])
         return F.linear(x, stored), x @ matrix.T
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         return _gates(module, layer, matrix, random)
+    if type(module).__name__.endswith("Router"):
+        x = random(3, gemm.shape[1])
+        return F.linear(x, module.get_parameter("weight")), x @ matrix.T
     if type(module).__name__ == "Conv1D" or isinstance(module, nn.Linear):
         x = random(3, gemm.shape[1])
         own = module(x)

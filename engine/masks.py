@@ -25,16 +25,30 @@ class Masks:
 
     `layers` maps a layer's path to a bool [out, in] mask on its GEMM view, True where kept.
     `vectors` maps a parameter's name to a bool 1-d mask: biases and norm entries that go together
-    with removed outputs.
+    with removed outputs. `orders` holds int64 orders of input channels [channels] in which N:M was
+    chosen, by one of the layers that read them; place j holds the channel ``order[j]``.
     """
 
     layers: dict[str, Tensor] = field(default_factory=dict)
     vectors: dict[str, Tensor] = field(default_factory=dict)
+    orders: dict[str, Tensor] = field(default_factory=dict)
 
     def density(self, path: str) -> float:
         """Share of the entries that are kept; 1.0 for a layer without a mask."""
         mask = self.layers.get(path)
-        return 1.0 if mask is None else int(mask.sum()) / mask.numel()
+        return 1.0 if mask is None else int(torch.count_nonzero(mask)) / mask.numel()
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros over all masks of layers; 0.0 without any."""
+        zeros = sum(mask.numel() - int(torch.count_nonzero(mask)) for mask in self.layers.values())
+        return zeros / max(1, sum(mask.numel() for mask in self.layers.values()))
+
+    def cpu(self) -> Masks:
+        """The same masks in the CPU's memory."""
+        layers = {path: mask.cpu() for path, mask in self.layers.items()}
+        vectors = {name: mask.cpu() for name, mask in self.vectors.items()}
+        return Masks(layers, vectors, self.orders)
 
     def by_parameter(self, info: ModelInfo) -> dict[str, Tensor]:
         """Bool masks in the parameters' stored shapes, by parameter name."""
@@ -67,7 +81,7 @@ class Masks:
         return {name: result[name] for name in state}
 
     def save(self, path: Path) -> None:
-        """Write the masks bit-packed, one bit a weight."""
+        """Write the masks bit-packed, one bit a weight, and the orders as 32-bit integers."""
         from safetensors.numpy import save_file
 
         tensors, shapes = {}, {}
@@ -76,6 +90,8 @@ class Masks:
                 bits = np.packbits(mask.cpu().numpy().reshape(-1))
                 tensors[f"{prefix}:{name}"] = bits
                 shapes[f"{prefix}:{name}"] = list(mask.shape)
+        for path_of, order in self.orders.items():
+            tensors[f"order:{path_of}"] = order.cpu().numpy().astype(np.int32)
         with replacing(path) as temporary:
             # One key: the library writes several in random order, and files should repeat.
             save_file(tensors, temporary, metadata={"shapes": json.dumps(shapes)})
@@ -90,10 +106,13 @@ class Masks:
             with safe_open(path, "numpy") as file:
                 shapes = json.loads((file.metadata() or {})["shapes"])
                 for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                    kind, _, name = key.partition(":")
+                    if kind == "order":
+                        masks.orders[name] = torch.from_numpy(file.get_tensor(key)).long()
+                        continue
                     shape = shapes[key]
                     bits = np.unpackbits(file.get_tensor(key), count=int(np.prod(shape)))
                     mask = torch.from_numpy(bits.astype(bool).reshape(shape))
-                    kind, _, name = key.partition(":")
                     (masks.layers if kind == "layer" else masks.vectors)[name] = mask
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise BadInput(f"{path}: the masks cannot be read: {error}") from None

@@ -2,6 +2,7 @@
 
 A folder with ``project.json`` (version, model address, architecture, hash of the weights, plan),
 ``plan.yaml`` (the same plan for people), ``masks.safetensors`` (one bit a weight),
+``levels.safetensors`` (only with nested levels: which of them keep each weight),
 ``weights.safetensors`` (only after training), ``report.json`` and ``report.html``, and while a run
 is under way ``checkpoint.pt``. Importing this module needs no torch: the studio saves
 plans with it.
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import BadInput, NeedsConsent
 from .files import replacing
+from .levels import index_of
 from .plan import Plan
 from .plan_text import write_text
 
 if TYPE_CHECKING:
     from .masks import Masks
     from .models.model import Model
+    from .nested import Levels
 
 VERSION = 1
 FILE = "project.json"
@@ -106,10 +109,14 @@ class Project:
             )
         return open_model(self.address, arch=arch or self.arch, trust_pickle=trust_pickle)
 
-    def load(self, arch: str | None = None, trust_pickle: bool = False) -> tuple[Model, Masks]:
+    def load(
+        self, arch: str | None = None, trust_pickle: bool = False, level: float | None = None
+    ) -> tuple[Model, Masks]:
         """The model with the run's weights, and its masks (not applied); see `open_model`.
 
-        Raises BadInput if the model is no longer the one that was pruned, or nothing was run yet.
+        With nested levels the masks are those of `level`, None: of the loosest. Raises BadInput for
+        a level that there is not, if the model is no longer the one that was pruned, or if nothing
+        was run yet.
         """
         from .masks import Masks
 
@@ -127,13 +134,33 @@ class Project:
             model = _with_weights(model, weights)
         masks = Masks.load(masks_file)
         _check_masks(model, masks, masks_file)
+        if level is not None:
+            levels = self.levels(masks)
+            names = levels.sparsities if levels else ()
+            place = index_of(names, level, self.folder)
+            masks = levels.masks[place] if levels else masks
         return model, masks
+
+    def levels(self, loosest: Masks) -> Levels | None:
+        """The nested levels of the run, of which `load` gives the loosest; None: it has none."""
+        from .nested import FILE as LEVELS
+        from .nested import Levels
+
+        path = self.folder / LEVELS
+        return Levels.load(path, loosest) if path.exists() else None
 
 
 def save_run(
-    folder: Path, model: Model, trained: bool, masks: Masks, report: dict[str, Any], plan: Plan
+    folder: Path,
+    model: Model,
+    trained: bool,
+    masks: Masks,
+    report: dict[str, Any],
+    plan: Plan,
+    levels: Levels | None = None,
 ) -> None:
     """Write a finished run as a project; what was there before is replaced file by file."""
+    from .nested import FILE as LEVELS
     from .report_html import render
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,11 +168,15 @@ def save_run(
     if trained:
         _save_weights(model, weights)
     masks.save(folder / "masks.safetensors")
+    if levels is not None:
+        levels.save(folder / LEVELS)
     write_json(folder / "report.json", report)
     with replacing(folder / "report.html") as temporary:
         temporary.write_text(render(report), encoding="utf-8")
     if not trained:
         weights.unlink(missing_ok=True)
+    if levels is None:
+        (folder / LEVELS).unlink(missing_ok=True)
     address = model.address
     path = Path(address)
     if path.exists():

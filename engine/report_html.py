@@ -11,6 +11,8 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from .report_curves import curves
+
 Json = Mapping[str, Any]
 
 # A layer whose pattern is coarse misses what was asked for by up to half a unit; more is a fault.
@@ -30,7 +32,9 @@ def render(report: Json) -> str:
         (
             _header(name, report),
             _cards(report),
+            curves(report.get("history") or (), (report.get("accuracy") or {}).get("dense")),
             _layers(report.get("layers") or ()),
+            _levels(report.get("levels") or (), report.get("shared")),
             _measured(report.get("measured")),
             _exports(report.get("exports") or ()),
             _plan(report.get("plan")),
@@ -154,6 +158,37 @@ def _layers(layers: Iterable[Json]) -> str:
     return _table("Layers", head, rows)
 
 
+def _levels(levels: Iterable[Json], shared: Json | None) -> str:
+    rows = [
+        f'<tr><td class="num">{_percent(level["sparsity"])}</td>'
+        f'<td class="num">{_percent(level["achieved"], 2)}</td>'
+        f"<td>{_bar(level['sparsity'], level['achieved'])}</td>"
+        f'<td class="num">{level["nonzeros"]:,}</td>'
+        f'<td class="num">{"–" if level["accuracy"] is None else _percent(level["accuracy"])}</td>'
+        f'<td class="num">{_size(level["bytes"])}</td></tr>'
+        for level in levels
+    ]
+    head = ("#Level", "#Achieved", "Kept", "#Parameters left", "#Accuracy", "#File of its own")
+    words = f'<div class="sheet"><p>{_shared_words(shared)}</p></div>' if shared and rows else ""
+    return _table("Nested levels", head, rows) + words
+
+
+def _shared_words(shared: Json) -> str:
+    """What one file with all levels takes, in a sentence."""
+    index = shared["positions"] + shared["index"]
+    words = (
+        f"All levels in one file: {_size(shared['total'])}, of which {_size(shared['values'])} are "
+        f"shared weights and {_size(index)} indices ({_size(shared['positions'])} positions, "
+        f"{_size(shared['index'])} levels); in one file each: {_size(sum(shared['separate']))}."
+    )
+    if shared["break_even"] is not None:
+        words += (
+            f" Indices cost what zeros save at {_percent(shared['break_even'])} zeros in the "
+            "loosest level."
+        )
+    return words
+
+
 def _bar(asked: float, got: float) -> str:
     """What is kept in leaf green, and an amber tick where the request lies."""
     kept, tick = 100 * (1 - got), 100 * (1 - asked)
@@ -195,6 +230,8 @@ def _exports(exports: Iterable[Json]) -> str:
             f"<td>{verdict}, largest difference {export['max_difference']:.2g}</td>"
             f'<td class="word">{escape(notes)}</td></tr>'
         )
+        if "shared" in export:
+            rows.append(f'<tr><td colspan="6">{_shared_words(export["shared"])}</td></tr>')
     head = ("File", "Format", "#Bytes", "#Dense", "Read back", "Notes")
     return _table("Exports", head, rows)
 

@@ -270,10 +270,13 @@ def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable
 
 def _export(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
     from .export import export
+    from .project import Project
 
-    model, masks = workspace.load_project(params["project"])
+    model, masks = workspace.load_project(params["project"], params.get("level"))
+    nested = params["format"] == "nested"
+    levels = Project.open(params["project"]).levels(masks) if nested else None
     control.check()
-    yield Finished(export(model, masks, params["format"], Path(params["out"])).to_json())
+    yield Finished(export(model, masks, params["format"], Path(params["out"]), levels).to_json())
 
 
 def _verify(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:

@@ -14,7 +14,7 @@ import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from functools import cache, cached_property
-from typing import Any, ClassVar, Generic, TypeVar, get_type_hints
+from typing import Any, ClassVar, Generic, TypeVar, get_origin, get_type_hints
 
 from .errors import BadInput, nearest
 
@@ -26,9 +26,13 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    label: str = "",
 ) -> Any:
-    """Declare a field with its help text and its bounds (both inclusive)."""
-    meta = {"help": help, "low": low, "high": high, "choices": choices}
+    """Declare a field with its help text and its bounds (both inclusive).
+
+    `label` is what a form calls it, where its name alone would not say enough.
+    """
+    meta = {"help": help, "low": low, "high": high, "choices": choices, "label": label}
     return dataclasses.field(default=default, metadata=meta)
 
 
@@ -43,6 +47,18 @@ class Field:
     low: float | None
     high: float | None
     choices: tuple[str, ...]
+    label: str = ""
+
+    @property
+    def words(self) -> str:
+        """What a form calls it: its label, or its name in words."""
+        words = self.label or self.name.replace("_", " ")
+        return words.upper() if len(words) <= 2 else words[0].upper() + words[1:]
+
+    @property
+    def several(self) -> bool:
+        """Whether the value is a tuple of numbers, ``tuple[float, ...]``."""
+        return get_origin(self.type) is tuple
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,7 @@ class Setting:
         """The shortest form that a plan file can hold and that parses back to an equal setting."""
         template = self.short or self.kind
         named = {
-            f.name: getattr(self, f.name)
+            f.name: list(getattr(self, f.name)) if f.several else getattr(self, f.name)
             for f in self.fields()
             if f"{{{f.name}}}" not in template and getattr(self, f.name) != f.default
         }
@@ -96,12 +112,17 @@ def fields_of(cls: type) -> tuple[Field, ...]:
 
 
 def _meta(field: dataclasses.Field[Any]) -> dict[str, Any]:
-    empty = {"help": "", "low": None, "high": None, "choices": ()}
+    empty = {"help": "", "low": None, "high": None, "choices": (), "label": ""}
     return {**empty, **field.metadata}
 
 
 def coerce(value: Any, field: Field, owner: str) -> Any:
-    """Return `value` as the field's type, or raise BadInput that names the field and its bounds."""
+    """Return `value` as the field's type, or raise BadInput that names the field and its bounds.
+
+    Several numbers are a list, or words with commas between them.
+    """
+    if field.several:
+        return _numbers(value, field, owner)
     kinds = getattr(field.type, "__args__", (field.type,))
     if value is None and types.NoneType in kinds:
         return None
@@ -127,6 +148,17 @@ def coerce(value: Any, field: Field, owner: str) -> Any:
     if field.high is not None and not value <= field.high:
         raise BadInput(f"{where} must be at most {field.high:g}, not {value:g}")
     return value
+
+
+def _numbers(value: Any, field: Field, owner: str) -> tuple[float, ...]:
+    """Each number of a list as `coerce` makes it."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        where = f"{owner}: {field.name}" if owner else field.name
+        raise BadInput(f"{where} must be numbers such as 0.5, 0.75, not {value!r}")
+    one = dataclasses.replace(field, name=f"each of {field.name}", type=float)
+    words = (item.strip() if isinstance(item, str) else item for item in items)
+    return tuple(coerce(word, one, owner) for word in words)
 
 
 S = TypeVar("S", bound=Setting)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,11 +20,23 @@ def compressed_bytes(model: Model, masks: Masks, folder: Path | None = None) -> 
     """
     from .export.base import Source
     from .export.compressed_file import CompressedFile
+    from .permute import folded
 
+    with trial(folder) as path:
+        model, masks, _ = folded(model, masks)
+        CompressedFile().write(Source(model, masks), path)
+        return path.stat().st_size
+
+
+@contextmanager
+def trial(folder: Path | None) -> Iterator[Path]:
+    """A file to write to in `folder`, or where temporary files go, that is deleted again.
+
+    Raises BadInput where the disk is too full for it.
+    """
     with TemporaryDirectory(dir=folder, prefix=".size-") as temporary:
-        path = Path(temporary) / "model.safetensors"
         try:
-            CompressedFile().write(Source(model, masks), path)
+            yield Path(temporary) / "model.safetensors"
         except OSError as error:
             if is_full(error):
                 raise BadInput(
@@ -30,4 +44,3 @@ def compressed_bytes(model: Model, masks: Masks, folder: Path | None = None) -> 
                     "limit was reached; make room and run again"
                 ) from None
             raise
-        return path.stat().st_size

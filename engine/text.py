@@ -94,8 +94,38 @@ def prune(report: Json) -> str:
     if accuracy["dense"] is not None:
         dense, pruned = percent(accuracy["dense"]), percent(accuracy["pruned"])
         lines.append(f"accuracy  {dense} dense, {pruned} pruned")
+    if report.get("levels"):
+        lines += ["", levels(report["levels"]), shared(report["shared"]), ""]
     lines.append(f"project   {report['project']}")
     return "\n".join(lines)
+
+
+def levels(rows: list[Json]) -> str:
+    """The nested levels of a run."""
+    cells = [
+        [
+            percent(row["sparsity"]),
+            percent(row["achieved"]),
+            f"{row['nonzeros']:,}",
+            percent(row["accuracy"]),
+            size(row["bytes"]),
+        ]
+        for row in rows
+    ]
+    head = ["level", "achieved", "parameters left", "accuracy", "as a file of its own"]
+    return table(cells, head, right=(0, 1, 2, 3, 4))
+
+
+def shared(data: Json) -> str:
+    """What one file with all levels takes."""
+    index, even = data["positions"] + data["index"], data["break_even"]
+    pays = "" if even is None else f"; indices cost what zeros save at {percent(even)} zeros"
+    return (
+        f"levels    {size(data['total'])} for all in one file, {size(sum(data['separate']))} in "
+        f"one file each\n"
+        f"          {size(data['values'])} of shared weights, {size(index)} of indices "
+        f"({size(data['positions'])} positions, {size(data['index'])} levels){pays}"
+    )
 
 
 def measure(result: Json) -> str:
@@ -124,6 +154,7 @@ def export(result: Json) -> str:
         f"{result['path']}: {size(result['bytes'])} (dense: {size(result['dense_bytes'])})",
         f"read back: {'equal' if result['equal'] else 'DIFFERENT'}, largest difference "
         f"{result['max_difference']:.2g}",
+        *([shared(result["shared"])] if "shared" in result else []),
         *(f"note: {note}" for note in result["notes"]),
     ]
     return "\n".join(lines)

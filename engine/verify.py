@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadInput
+from .levels import index_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,10 +48,16 @@ class Verification:
         return asdict(self)
 
 
-def verify(exported: str | Path, against: Model, masks: Masks | None = None) -> Verification:
+def verify(
+    exported: str | Path,
+    against: Model,
+    masks: Masks | None = None,
+    level: float | None = None,
+) -> Verification:
     """Run the exported file and `against` with `masks` applied, and compare.
 
-    `exported` is an ONNX, compressed or dense safetensors file. The examples are the model's own
+    `exported` is an ONNX or safetensors file; of one with nested levels `level` says which is run,
+    None the loosest. The examples are the model's own
     validation data where it has any, else 16 random inputs, the same every time. Raises BadInput
     for a file that is missing, truncated, damaged, or an export of another model.
     """
@@ -62,10 +69,11 @@ def verify(exported: str | Path, against: Model, masks: Masks | None = None) -> 
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
     if not _is_safetensors(path):
+        index_of((), level, path)
         return _verify_onnx(path, against, masks)
     if against.module is None:
-        return _verify_weights(path, against, masks)
-    module = _module(path, against)
+        return _verify_weights(path, against, masks, level)
+    module = _module(path, against, level)
     return _compare(path, against, masks, lambda args, kwargs: _outputs(module, args, kwargs), None)
 
 
@@ -84,29 +92,29 @@ def _verify_onnx(path: Path, against: Model, masks: Masks) -> Verification:
     return _compare(path, against, masks, session.run, session.batch)
 
 
-def _verify_weights(path: Path, against: Model, masks: Masks) -> Verification:
+def _verify_weights(path: Path, against: Model, masks: Masks, level: float | None) -> Verification:
     from .export.tensors import compare_states
     from .models.archive import read_state
 
-    found = compare_states(masks.committed(against), read_state(path))
+    found = compare_states(masks.committed(against), read_state(path, level))
     if found.max_difference == float("inf"):
         raise BadInput(f"{path} is no export of {against.address}: {found.text}")
     relative = 0.0 if found.equal else 1.0
     return Verification(found.max_difference, relative, None, found.equal, 0.0, 0)
 
 
-def _module(path: Path, against: Model) -> nn.Module:
+def _module(path: Path, against: Model, level: float | None) -> nn.Module:
     """The file's module; built as `against` is where the file does not know its architecture."""
-    from .models.architecture import fill
     from .models.archive import About, read_state
     from .models.exported import architecture_of, filled
+    from .models.fill import fill
 
     about = About.read(path)
     found = architecture_of(path, about, None)
     if found is not None:
-        return filled(path, found, about, None).module
+        return filled(path, found, about, None, level).module
     module = copy.deepcopy(against.runnable())
-    fill(module, read_state(path), f"{path} is no export of {against.address}")
+    fill(module, read_state(path, level), f"{path} is no export of {against.address}")
     return module.eval()
 
 
@@ -155,13 +163,13 @@ def _compare(
 
 def _batches(model: Model, size: int | None) -> Iterator[Batch]:
     """The model's validation data, or random examples, in batches of `size` if one is given."""
-    from .data import load_data
+    from .data import arguments, load_data
 
     if model.info.data is not None:
-        data = load_data(model.info.data)
-        for inputs, _ in data.batches("validation", size or _BATCH):
-            if size is None or len(inputs) == size:
-                yield (inputs,), {}
+        data = load_data(model.info.data, model)
+        for inputs, labels in data.batches("validation", size or _BATCH):
+            if size is None or len(labels) == size:
+                yield arguments(inputs)
         return
     if model.inputs is None:
         raise BadInput(f"no example input is known for {model.address}, so it cannot be run")

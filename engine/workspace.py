@@ -80,23 +80,27 @@ class Workspace:
         self._open, self._trusts = (model, Views(model)), trust
         return {"info": model.info.to_json(), "project": project}
 
-    def load_project(self, folder: str) -> tuple[Model, Masks]:
-        """A project's model and masks. What the person agreed to for the open model holds here."""
+    def load_project(self, folder: str, level: float | None = None) -> tuple[Model, Masks]:
+        """A project's model and masks, of one of its levels if it has several.
+
+        What the person agreed to for the open model holds here.
+        """
         from .project import Project
 
         project = Project.open(folder)
         if self._open is None:
-            return project.load()
+            return project.load(level=level)
         model = self._open[0]
         same = Path(project.address).resolve() == Path(model.address).resolve()
-        return project.load(model.arch if same else None, same and self._trusts)
+        return project.load(model.arch if same else None, same and self._trusts, level)
 
     def prune(
         self, plan: Plan, folder: Path, device: str, resume: bool, control: Control
     ) -> Iterable[Event]:
         """Run a plan and write it as a project in `folder`."""
+        from .checkpoint import CHECKPOINT
         from .project import check_folder, make_folder, save_run
-        from .runner import CHECKPOINT, Run
+        from .runner import Run
 
         check_folder(folder)
         run = Run(self.model(), plan, control=control, folder=folder, device=device)
@@ -116,7 +120,7 @@ class Workspace:
         outcome = run.outcome
         assert outcome is not None
         result = {**outcome.report.to_json(), "project": str(folder)}
-        save(folder, outcome.model, outcome.trained, outcome.masks, result, plan)
+        save(folder, outcome.model, outcome.trained, outcome.masks, result, plan, outcome.levels)
         self._done = (outcome.model, outcome.masks, _labels(result))
         return Finished(result)
 

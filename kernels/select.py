@@ -1,19 +1,22 @@
 """Choosing the entries to prune: by rank, by size, and N of every M. Ties fall to lower indices.
 
-On the CPU selection is NumPy's introselect (linear, one thread) where `torch.topk` and
-`torch.kthvalue` are 6 to 30 times slower on large tensors; on a GPU it is a stable sort.
+On the CPU selection is exact and costs little more than reading the scores (see `threshold`), where
+`torch.topk` and `torch.kthvalue` cost many times that; on a GPU it is a stable sort.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from math import inf
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-_RUNS_AT_ONCE = 1 << 15
-_LONGEST_COMPARED = 16
+from .threshold import STRETCH, Part, lowest_of
+
+_LONGEST_COMPARED = 64
 _SMALL_STRETCH = 1 << 18
 
 
@@ -80,7 +83,7 @@ def lowest(scores: Tensor, count: int) -> Tensor:
     `scores` is floating, any shape, without NaN. O(n) on the CPU.
     """
     if scores.device.type == "cpu":
-        return Ranking(scores).lowest(count)
+        return lowest_of(Part.of(scores), count).view(scores.shape)
     total = scores.numel()
     if not 0 <= count <= total:
         raise ValueError(f"cannot choose {count} of {total} entries")
@@ -120,36 +123,59 @@ def lowest_by_size(scores: Tensor, sizes: Tensor, budget: float) -> Tensor:
     return SizedRanking(scores, sizes).lowest(budget)
 
 
-def keep_n_of_m(scores: Tensor, n: int, m: int) -> Tensor:
-    """Return the bool mask that keeps the `n` highest of every `m` consecutive entries of a row.
+def keep_n_of_m(scores: Tensor, n: int, m: int, step: int = 1) -> Tensor:
+    """Return the bool mask that keeps the `n` highest of every run of `m` entries of a row.
 
-    `scores` is [rows, columns]. A last run shorter than `m` is padded with entries that are never
-    kept. Among ties the lower index is pruned first, as everywhere here.
+    `scores` is [rows, columns]. The entries of a run are `step` columns apart: neighbours with 1,
+    with a kernel's number of taps those of neighbouring channels at one tap. A last run shorter
+    than `m` is padded with entries that are never kept. Among ties the lower index is pruned first,
+    as everywhere here.
     """
     rows, columns = scores.shape
-    padded = torch.nn.functional.pad(scores.detach().float(), (0, -columns % m), value=-torch.inf)
-    runs = padded.reshape(-1, m)
-    kept = torch.empty_like(runs, dtype=torch.bool)
-    size = _RUNS_AT_ONCE if runs.device.type == "cpu" else max(1, len(runs))
-    for start in range(0, len(runs), size):
-        part = slice(start, start + size)
-        kept[part] = _ranks(runs[part]) >= m - n
+    width = m * step
+    padded = scores.detach().float()
+    if columns % width:
+        padded = torch.nn.functional.pad(padded, (0, -columns % width), value=-inf)
+    if m > _LONGEST_COMPARED:
+        kept = _sorted(padded.reshape(-1, m, step), n)
+    else:
+        kept = _compared(padded.reshape(-1), n, m, step)
     return kept.view(rows, -1)[:, :columns].contiguous()
 
 
-def _ranks(runs: Tensor) -> Tensor:
-    """Each entry's place (from 0) in the ascending order of its row of `runs` [count, m]."""
-    count, m = runs.shape
-    if m > _LONGEST_COMPARED:
-        order = torch.argsort(runs, dim=1, stable=True)
-        places = torch.arange(m, device=runs.device).expand(count, m)
-        return torch.empty_like(order).scatter_(1, order, places)
-    # Short runs are ranked by comparing all pairs, a lane at a time: many times a sort's speed.
-    lanes = runs.t().contiguous()
-    ranks = torch.zeros(m, count, dtype=torch.uint8, device=runs.device)
-    for right in range(1, m):
-        for left in range(right):
-            before = (lanes[left] <= lanes[right]).view(torch.uint8)
-            ranks[right] += before
-            ranks[left] += 1 - before
-    return ranks.t()
+def _sorted(runs: Tensor, n: int) -> Tensor:
+    """The bool mask that keeps the `n` highest along the middle of `runs` [count, m, step]."""
+    order = torch.argsort(runs, dim=1, stable=True)
+    kept = torch.zeros_like(runs, dtype=torch.bool)
+    return kept.scatter_(1, order[:, runs.shape[1] - n :], True)
+
+
+def _compared(flat: Tensor, n: int, m: int, step: int) -> Tensor:
+    """Keep the `n` highest of every run by comparing, many times a sort's speed.
+
+    An entry's rank is how many of its run go before it. Each entry is compared with the next of its
+    run, then with the one after that and so on: whole stretches at once, where they lie.
+    """
+    kept = torch.empty_like(flat, dtype=torch.bool)
+    size = max(1, STRETCH // (m * step)) * m * step if flat.device.type == "cpu" else len(flat)
+    run = torch.arange(m, dtype=torch.uint8, device=flat.device).repeat_interleave(step)
+    places = run.repeat(min(size, len(flat)) // len(run))
+    follows = torch.stack([places < m - apart for apart in range(m)]).view(torch.uint8)
+    # If every other entry of the run came later than an entry, only those before it would count.
+    most = m - 1 - places
+    entries: Any = flat, kept, follows, most
+    if flat.device.type == "cpu":
+        # The same operations on arrays start several times faster than those on tensors.
+        entries = [tensor.numpy() for tensor in entries]
+    scores, chosen, follows, most = entries
+    for start in range(0, len(scores), max(1, size)):
+        part = scores[start : start + size]
+        ranks = most[: len(part)] * 1
+        for apart in range(1, m):
+            by = apart * step
+            before = (part[:-by] <= part[by:]).view(follows.dtype)
+            before &= follows[apart][: len(before)]
+            ranks[:-by] -= before
+            ranks[by:] += before
+        chosen[start : start + size] = ranks >= m - n
+    return kept

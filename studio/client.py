@@ -18,6 +18,8 @@ from ..engine import events, protocol
 OnReply = Callable[[dict[str, Any], dict[str, np.ndarray]], None]
 OnError = Callable[[str], None]
 _KEPT_LINES = 200
+FAULT = "The engine met a fault of its own. It goes on, and the plan is safe."
+"""Said of every fault that is not the person's; Python's own words are for the details."""
 
 
 def engine_command() -> list[str]:
@@ -47,6 +49,7 @@ class EngineClient(QObject):
     state_changed = Signal(str)
     job_event = Signal(int, object)
     died = Signal(str)
+    faulted = Signal(str)
 
     def __init__(self, command: list[str] | None = None, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -233,8 +236,12 @@ class EngineClient(QObject):
             on_reply, on_error = self._replies.pop(header["id"], (None, None))
             error = header.get("error")
             if error is not None:
+                said = str(error["message"])
+                if not error.get("bad_input"):
+                    self.faulted.emit(said)
+                    said = FAULT
                 if on_error is not None:
-                    on_error(str(error["message"]))
+                    on_error(said)
             elif on_reply is not None:
                 on_reply(header["result"], message.arrays)
         elif header.get("type") == "event":

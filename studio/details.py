@@ -1,6 +1,8 @@
-"""The last lines that an engine wrote before it ended."""
+"""What the engine wrote of a fault: the lines behind a notice."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QDialog, QPlainTextEdit, QVBoxLayout, QWidget
@@ -12,7 +14,7 @@ from .widgets import label, named
 class DetailsDialog(QDialog):
     """Shows them to read and to copy."""
 
-    def __init__(self, lines: list[str], parent: QWidget) -> None:
+    def __init__(self, lines: Iterable[str], parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("details_dialog")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)

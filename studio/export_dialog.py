@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
+    QComboBox,
     QDialog,
     QFileDialog,
     QFrame,
@@ -47,6 +48,9 @@ FORMATS = (
     Format("compressed", "Compressed safetensors", ".compressed.safetensors",
            "Only the kept weights, each tensor in its smallest exact format. "
            "secateur.load() gives the model back."),
+    Format("nested", "Nested levels", ".nested.safetensors",
+           "Shared weights once and all levels of the run, to switch between while the model runs: "
+           "secateur.load_nested()."),
 )  # fmt: skip
 
 
@@ -69,8 +73,13 @@ class ExportDialog(QDialog):
         box.addWidget(label(f"Export {name}", "title"))
         box.addSpacing(4)
         self._group = QButtonGroup(self)
+        report = session.report or {}
+        levels = [row["sparsity"] for row in report.get("levels", ())]
         for number, choice in enumerate(FORMATS):
-            box.addWidget(self._choice(number, choice))
+            if choice.name != "nested" or levels:
+                box.addWidget(self._choice(number, choice))
+        self.level = _Levels(levels)
+        box.addWidget(self.level)
         box.addSpacing(6)
         box.addWidget(label("File", "heading"))
         row = QHBoxLayout()
@@ -128,6 +137,7 @@ class ExportDialog(QDialog):
         stem = text.removesuffix(self._suffix) if self._suffix else text
         self._suffix = suffix
         self.path.setText(stem + suffix)
+        self.level.setEnabled(FORMATS[number].name != "nested")
         self._result.hide()
 
     def _browse(self) -> None:
@@ -157,7 +167,8 @@ class ExportDialog(QDialog):
 
     def _write(self, path: Path) -> None:
         self._agreed = None
-        self._session.export(FORMATS[self._group.checkedId()].name, path)
+        name = FORMATS[self._group.checkedId()].name
+        self._session.export(name, path, None if name == "nested" else self.level.chosen)
 
     def _follow(self) -> None:
         busy = bool(self._session.busy)
@@ -168,6 +179,28 @@ class ExportDialog(QDialog):
     def _exported(self, result: dict[str, Any]) -> None:
         self._result.tell(result)
         self.adjustSize()
+
+
+class _Levels(QWidget):
+    """Which of a run's nested levels to write; hidden where it has none."""
+
+    def __init__(self, levels: list[float]) -> None:
+        super().__init__()
+        self._box = named(QComboBox(), "export_level", "Level", "Sparsity of the level to write")
+        for level in levels:
+            self._box.addItem(f"{level * 100:.4g} %", level)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(12, 0, 12, 0)
+        row.addWidget(label("Level", "dim"))
+        row.addWidget(self._box)
+        row.addStretch(1)
+        self.setVisible(bool(levels))
+
+    @property
+    def chosen(self) -> float | None:
+        """The sparsity of the level, None where there are none."""
+        level: float | None = self._box.currentData()
+        return level
 
 
 class _Card(QFrame):
@@ -218,9 +251,22 @@ class _Result(QFrame):
             ]
             if result.get("max_difference") is not None:
                 facts.append(f"largest difference {result['max_difference']:.2g}")
+            if "shared" in result:
+                facts.append(_shared(result["shared"]))
             facts += result.get("notes", [])
         self._head.setText(head)
         self._head.setProperty("role", role)
         theme.refresh(self._head)
         self._text.setText("\n".join(facts))
         self.show()
+
+
+def _shared(shared: dict[str, Any]) -> str:
+    """What one file with all levels takes and saves."""
+    index = size(shared["positions"] + shared["index"])
+    words = (
+        f"{size(shared['values'])} of shared weights, {index} of indices; in one file for each "
+        f"level {size(sum(shared['separate']))}"
+    )
+    even = shared["break_even"]
+    return words if even is None else f"{words}; indices pay off above {even * 100:.1f} % zeros"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import PySide6
 from PySide6.QtCore import Qt, QUrl
-from PySide6.QtGui import QKeySequence, QTextCursor, QTextDocument
+from PySide6.QtGui import QColor, QKeySequence, QTextCursor, QTextDocument, QTextFormat
 from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
@@ -26,15 +26,15 @@ from .widgets import named
 
 
 class GuideDialog(QDialog):
-    """Shows ``resources/guide/index.md`` and the pages that it links to."""
+    """Shows a page of ``resources/guide``, with its pictures, and the pages that it links to."""
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, parent: QWidget, page: str = "index.md") -> None:
         super().__init__(parent)
         self.setObjectName("guide_dialog")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("User guide")
         self.resize(760, 680)
-        self._folder = theme.RESOURCES / "guide"
+        self._folder = (theme.RESOURCES / "guide").resolve()
         self.page = named(QTextBrowser(), "guide_page", "User guide")
         self.page.setProperty("role", "guide")
         self.page.setOpenLinks(False)
@@ -59,24 +59,26 @@ class GuideDialog(QDialog):
         box.setContentsMargins(16, 8, 8, 8)
         box.addLayout(row)
         box.addWidget(self.page)
-        self._show_page(self._folder / "index.md")
+        self._show_page(self._folder / page)
         self.page.setFocus()
 
     def _show_page(self, path: Path) -> None:
+        # Pictures are named from the page's own folder.
+        self.page.document().setBaseUrl(QUrl.fromLocalFile(f"{path.parent}/"))
         self.page.setMarkdown(path.read_text(encoding="utf-8"))
         _set_air(self.page.document())
         if self._trail[-1:] != [path]:
             self._trail.append(path)
         self._back.setEnabled(len(self._trail) > 1)
-        self._contents.setEnabled(path.name != "index.md")
+        self._contents.setEnabled(path != self._folder / "index.md")
 
     def _go_back(self) -> None:
         self._trail.pop()
         self._show_page(self._trail[-1])
 
     def _follow_link(self, url: QUrl) -> None:
-        path = (self._folder / url.path()).resolve()
-        if path.parent == self._folder.resolve() and path.suffix == ".md" and path.exists():
+        path = (self._trail[-1].parent / url.path()).resolve()
+        if path.is_relative_to(self._folder) and path.suffix == ".md" and path.exists():
             self._show_page(path)
         elif url.hasFragment() and not url.path():
             self.page.scrollToAnchor(url.fragment())
@@ -84,10 +86,15 @@ class GuideDialog(QDialog):
 
 def _set_air(document: QTextDocument) -> None:
     """Space around headings and paragraphs, which Markdown has no style for."""
-    block = document.begin()
+    block, code = document.begin(), QTextFormat.Property.BlockCodeFence
     while block.isValid():
         shape = block.blockFormat()
-        if shape.headingLevel():
+        if shape.hasProperty(code):
+            shape.setBackground(QColor(theme.current().raise_))
+            shape.setLeftMargin(12)
+            last = not block.next().blockFormat().hasProperty(code)
+            shape.setBottomMargin(10 if last else 0)
+        elif shape.headingLevel():
             shape.setTopMargin(0 if block.position() == 0 else 18)
             shape.setBottomMargin(6)
         elif block.textList() is not None:

@@ -99,9 +99,9 @@ class Jobs(QObject):
         if self.active:
             self._end(events.Failed(reason))
 
-    def forget(self) -> None:
-        """Show no run, as after opening another model."""
-        self.run = RunState()
+    def show(self, run: RunState) -> None:
+        """Show a run that is over, as after opening another model; an empty one for none."""
+        self.run = run
         self.changed.emit()
 
     def _started(self, job: int) -> None:

@@ -28,6 +28,7 @@ PLANNED_ROLE = Qt.ItemDataRole.UserRole + 2
 PRUNABLE_ROLE = Qt.ItemDataRole.UserRole + 3
 
 _ROOT = QModelIndex()
+_SHORT_KINDS = {"MultiheadAttention": "attn"}
 
 
 class LayerModel(QAbstractItemModel):
@@ -79,7 +80,8 @@ class LayerModel(QAbstractItemModel):
     def _read_run(self) -> None:
         session = self._session
         self._achieved = {}
-        if session.run.active or session.run.state in ("failed", "cancelled"):
+        stopped = session.run.state in ("failed", "cancelled") and not session.masks_lost
+        if session.run.active or stopped:
             self._achieved = dict(session.run.sparsity or {})
         elif session.report is not None:
             self._achieved = {row["path"]: row["achieved"] for row in session.report["layers"]}
@@ -234,7 +236,7 @@ def kind(layer: LayerInfo) -> str:
     """A layer's type in one short word: ``3×3`` for a convolution, else its kind."""
     if layer.gemm is not None and layer.gemm.kernel:
         return "×".join(str(n) for n in layer.gemm.kernel)
-    return layer.kind
+    return _SHORT_KINDS.get(layer.kind, layer.kind)
 
 
 def _tip(layer: LayerInfo) -> str:

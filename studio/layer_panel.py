@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QPoint, QSize, Qt
-from PySide6.QtGui import QAction, QColor, QIcon, QPainter
+from PySide6.QtGui import QAction, QColor, QFontMetrics, QIcon, QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
@@ -28,11 +29,13 @@ from .icons import icon
 from .layer_delegate import LayerDelegate
 from .layer_model import DENSITY, NAME, PARAMS, PATH_ROLE, PATTERN, TYPE, LayerFilter, LayerModel
 from .numbers import numbers
+from .plan_edits import short
 from .session import Session
 from .widgets import named
 
 _NO_PATTERN = 20
 """Width of the pattern column while the plan prunes nothing: names need the room more."""
+_LONG = 0.888
 _WIDTHS = {TYPE: 42, DENSITY: 52, PARAMS: 46, PATTERN: 116}
 
 
@@ -76,6 +79,7 @@ class LayerTree(QTreeView):
         session.masks_changed.connect(self.layers.refresh)
         session.run_changed.connect(self._run_changed)
         session.selection_changed.connect(self.follow)
+        session.marked_changed.connect(self.viewport().update)
         self._run_state = ""
         self._fit_columns()
 
@@ -98,6 +102,9 @@ class LayerTree(QTreeView):
         self._following = False
 
     def drawRow(self, painter: QPainter, options: Any, index: Any) -> None:
+        if index.siblingAtColumn(NAME).data(PATH_ROLE) in self._session.marked:
+            amber, panel = theme.current().amber, theme.current().panel
+            painter.fillRect(options.rect, QColor(theme.current().mix(amber, panel, 0.14)))
         super().drawRow(painter, options, index)
         if self.selectionModel().isSelected(index):
             rect = options.rect
@@ -143,8 +150,12 @@ class LayerTree(QTreeView):
         self.follow()
 
     def _fit_columns(self) -> None:
-        used = any(True for _ in self._session.rules_in_use())
-        self.setColumnWidth(PATTERN, _WIDTHS[PATTERN] if used else _NO_PATTERN)
+        # Wide enough for the patterns in use at any sparsity: a drag of the slider moves nothing.
+        used = {short(replace(rule, sparsity=_LONG)) if rule.pattern.fixed_sparsity is None
+                else short(rule) for rule in set(self._session.rules_in_use())}  # fmt: skip
+        metrics = QFontMetrics(theme.font(12))
+        widths = [metrics.horizontalAdvance(words) + 20 for words in used]
+        self.setColumnWidth(PATTERN, min(max(widths, default=_NO_PATTERN), _WIDTHS[PATTERN]))
 
     def _run_changed(self) -> None:
         if self._session.run.state != self._run_state:

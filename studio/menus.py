@@ -13,8 +13,8 @@ from .start_page import SAMPLES
 
 _MENUS: dict[str, tuple[str, ...]] = {
     "&File": (
-        "open", "open_folder", "open_address", "+recent", "+samples", "", "open_plan", "save_plan",
-        "save_project", "", "export", "", "quit",
+        "open", "open_folder", "open_address", "+recent", "+samples", "", "+presets", "open_plan",
+        "save_plan", "save_project", "", "export", "", "quit",
     ),
     "&Edit": ("+undo", "", "set_dense", "select_all", "", "search", "filter"),
     "&View": ("+docks", "", "+theme", "fit", "reset_layout"),
@@ -28,6 +28,7 @@ def build_menus(
     recent: Recent,
     undo: list[QAction],
     docks: list[QAction],
+    presets: QMenu,
     open_address: Callable[[str], None],
 ) -> QMenuBar:
     """The whole bar. `undo` are the undo and redo actions, `docks` show and hide the panels."""
@@ -49,6 +50,9 @@ def build_menus(
                 theme.addActions([actions[f"theme_{t}"] for t in ("system", "dark", "light")])
             elif name == "+recent":
                 _fill_recent(menu.addMenu("Open &recent"), recent, open_address)
+            elif name == "+presets":
+                presets.setParent(menu, presets.windowFlags())
+                menu.addMenu(presets)
             elif name == "+samples":
                 samples = menu.addMenu("Sa&mples")
                 for sample in SAMPLES:

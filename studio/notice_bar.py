@@ -16,7 +16,7 @@ Offer = tuple[str, str, Callable[[], None]]
 
 
 class NoticeBar(QFrame):
-    """Rose for errors, amber for warnings, which go away by themselves."""
+    """Rose for errors, amber for warnings, which go away by themselves; leaf for quiet offers."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -69,7 +69,7 @@ class NoticeBar(QFrame):
             self._buttons.append(button)
         self._restyle()
         self.show()
-        if level != "error":
+        if level != "error" and not (level == "info" and offers):
             self._timer.start(_WARNING_MS)
         else:
             self._timer.stop()

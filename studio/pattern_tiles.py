@@ -139,7 +139,7 @@ class PatternTiles(QWidget):
         # As few rows as will do, and those as full as they can be.
         rows = ceil(len(patterns) / _MOST_COLUMNS)
         columns = ceil(len(patterns) / rows)
-        picture = _PICTURE if columns < _MOST_COLUMNS else _SMALL_PICTURE
+        picture = _PICTURE if columns < _MOST_COLUMNS and rows < 3 else _SMALL_PICTURE
         self._steps = {
             Qt.Key.Key_Left: -1,
             Qt.Key.Key_Right: 1,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
@@ -18,16 +17,23 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from ..engine.allocation import ALLOCATIONS
-from ..engine.criteria import CRITERIA, Criterion
-from ..engine.info import LayerInfo, ModelInfo
+from ..engine.criteria import CRITERIA
+from ..engine.info import LayerInfo
 from ..engine.patterns import PATTERNS, Pattern
-from ..engine.plan import Plan, Rule, Training
-from ..engine.schedules import SCHEDULES
+from ..engine.plan import Rule
+from .consequences import ConsequenceCard
+from .model_section import ModelSection
 from .pattern_tiles import PatternTiles
 from .plan_edits import default_rule
-from .plan_sections import KindSection, TrainingSection
-from .schedule_curve import ScheduleCurve
+from .plan_reasons import (
+    allocation_note,
+    criterion_reasons,
+    fits,
+    is_dense,
+    pattern_reasons,
+    rule_misfit,
+)
+from .plan_sections import KindSection
 from .session import Session
 from .setting_form import SettingForm, starting
 from .sparsity_row import SparsityRow
@@ -37,55 +43,13 @@ from .widgets import hairline, label, named
 _WIDTH = 318
 
 
-def is_dense(rule: Rule | None) -> bool:
-    """Whether a rule leaves its layer as it is. N:M with all entries kept is still a choice."""
-    return rule is None or (rule.sparsity == 0 and rule.pattern.fixed_sparsity is None)
-
-
-def reasons(layers: Sequence[LayerInfo], shown: Pattern | None) -> dict[str, str]:
-    """Why a pattern kind can't lie on one of the layers, by kind; those that can are left out.
-
-    `shown` is the pattern that the current layer has: its own settings are asked for its kind.
-    """
-    found: dict[str, str] = {}
-    for cls in PATTERNS:
-        pattern = shown if shown is not None and shown.kind == cls.kind else starting(cls)
-        assert isinstance(pattern, Pattern)
-        for layer in layers:
-            misfit = pattern.misfit(layer.gemm) if layer.gemm is not None else None
-            if misfit:
-                found[cls.kind] = f"{layer.path} {misfit}"
-                break
-    return found
-
-
-def criterion_reasons(
-    layers: Sequence[LayerInfo], pattern: Pattern, plan: Plan, info: ModelInfo
-) -> dict[str, str]:
-    """Why a criterion can't score one of the layers for `pattern`, by kind."""
-    named = (plan.training.data if plan.training else None) or info.data
-    found: dict[str, str] = {}
-    for cls in CRITERIA:
-        if cls.needs and not info.runnable:
-            found[cls.kind] = f"{cls.label} passes data through the model; this is weights only"
-        elif cls.needs and named is None:
-            found[cls.kind] = (
-                f"{cls.label} takes calibration data, and this model brings none: switch on "
-                "retraining below and name its data"
-            )
-        else:
-            criterion = starting(cls)
-            assert isinstance(criterion, Criterion)
-            for layer in layers:
-                misfit = criterion.misfit(layer, pattern)
-                if misfit:
-                    found[cls.kind] = f"{layer.path} {misfit}"
-                    break
-    return found
-
-
 class PlanPanel(QWidget):
-    """Edits the rule of the selected layers and the plan as a whole; binds to the session only."""
+    """Edits the rule of the selected layers and the plan as a whole; binds to the session only.
+
+    `help_wanted` carries the guide's page that the person asks for.
+    """
+
+    help_wanted = Signal(str)
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -113,6 +77,8 @@ class PlanPanel(QWidget):
         self._empty = label(role="dim", name="plan_empty")
         self._empty.setWordWrap(True)
         self._tiles = PatternTiles()
+        self._help = _button("About patterns", "pattern_help", "link")
+        self._help.setToolTip("Open the guide: what goes, with a picture, and when it pays")
         self._pattern_form = SettingForm("pattern_form")
         self._dense = named(QFrame(), "dense_card", "Stays dense")
         self._dense.setProperty("role", "card")
@@ -121,11 +87,9 @@ class PlanPanel(QWidget):
         self._prune = _button("Prune this layer", "prune_layer", "go")
         self._criterion = KindSection("Criterion", "criterion", CRITERIA)
         self._sparsity = SparsityRow()
-        self._allocation = KindSection("Allocation", "allocation", ALLOCATIONS)
-        self._schedule = KindSection("Schedule", "schedule", SCHEDULES)
-        self._curve = ScheduleCurve()
-        self._training = TrainingSection()
+        self._model = ModelSection(self._session)
         self._cards = VerdictCards(self._session)
+        self._also = ConsequenceCard(self._session)
         self._stay = _button("Stay dense", "stay_dense", "small")
         self._stay.setToolTip("Take the selected layers out of the plan  Ctrl+D")
         self._all = _button("Apply to all layers", "apply_to_all", "small")
@@ -142,20 +106,15 @@ class PlanPanel(QWidget):
         buttons.setSpacing(8)
         buttons.addWidget(self._stay)
         buttons.addWidget(self._all, 1)
-        self._layer_part = _stack(
-            label("Pattern", "dim"), self._tiles, self._pattern_form, self._dense
-        )
+        head = QHBoxLayout()
+        head.addWidget(label("Pattern", "dim"))
+        head.addStretch(1)
+        head.addWidget(self._help)
+        self._layer_part = _stack(head, self._tiles, self._pattern_form, self._dense)
         self._rule_part = _stack(self._criterion, self._sparsity)
         # The verdict stands right below what it judges, above the settings of the whole model.
-        self._verdict_part = _stack(self._cards, buttons)
-        self._model_part = _stack(
-            hairline(),
-            label("Whole model", "dim"),
-            self._allocation,
-            self._schedule,
-            self._curve,
-            self._training,
-        )
+        self._verdict_part = _stack(self._cards, self._also, buttons)
+        self._model_part = _stack(hairline(), self._model)
         body = named(QWidget(), "plan_body", "Plan")
         column = QVBoxLayout(body)
         column.setContentsMargins(14, 0, 14, 14)
@@ -193,16 +152,13 @@ class PlanPanel(QWidget):
         self._criterion.edited.connect(lambda value: self._change(criterion=value))
         self._sparsity.live.connect(self._set_sparsity)
         self._sparsity.settled.connect(self._session.commit_sparsity)
-        self._allocation.edited.connect(self._set_allocation)
-        self._schedule.edited.connect(self._set_schedule)
-        self._training.edited.connect(self._set_training)
+        self._help.clicked.connect(self._ask_help)
         self._prune.clicked.connect(self._prune_layers)
         self._stay.clicked.connect(self._stay_dense)
         self._all.clicked.connect(self._apply_to_all)
         self._session.model_changed.connect(self._show_all)
         self._session.selection_changed.connect(self._show_all)
         self._session.plan_changed.connect(self._show_all)
-        self._session.run_changed.connect(self._show_curve)
         self._session.engine_changed.connect(self._ask_examples)
         self._ask_examples()
 
@@ -213,7 +169,10 @@ class PlanPanel(QWidget):
         info = self._session.info
         known = {layer.path: layer for layer in info.layers} if info is not None else {}
         paths = sorted(self._session.selection, key=lambda path: path != self._session.current)
-        return [known[path] for path in paths if path in known and known[path].prunable]
+        found = [known[path] for path in paths if path in known and known[path].prunable]
+        # Among others the layers that stay dense anyway don't say what the others can take.
+        free = [layer for layer in found if layer.path not in self._session.assigned.ends]
+        return free or found
 
     def _paths(self) -> tuple[str, ...]:
         return tuple(layer.path for layer in self._layers())
@@ -221,7 +180,7 @@ class PlanPanel(QWidget):
     def _rule(self) -> Rule | None:
         """The rule that is shown: the first selected prunable layer's."""
         layers = self._layers()
-        return self._session.plan.rule_for(layers[0].path) if layers else None
+        return self._session.rule_for(layers[0].path) if layers else None
 
     def _show_all(self) -> None:
         layers, rule = self._layers(), self._rule()
@@ -234,13 +193,21 @@ class PlanPanel(QWidget):
         self._dense.setVisible(dense)
         self._pattern_form.setVisible(False)
         shown = None if rule is None or dense else rule.pattern
-        self._tiles.set_reasons(reasons(layers, shown))
+        self._tiles.set_reasons(self._tile_reasons(layers, None if dense else rule))
         self._tiles.set_current(shown.kind if shown is not None else None)
+        self._help.setText(f"About {shown.label}" if shown is not None else "About patterns")
         if layers and rule is not None and not dense:
             self._show_rule(layers, rule)
         elif layers:
             self._show_dense(layers)
-        self._show_plan()
+        self._also.show_for(layers)
+        self._model.show_plan(rule)
+
+    def _tile_reasons(self, layers: list[LayerInfo], rule: Rule | None) -> dict[str, str]:
+        if layers and layers[0].path in self._session.assigned.ends:
+            why = self._session.assigned.why_dense(layers[0].path)
+            return dict.fromkeys(PATTERNS.kinds(), why)
+        return pattern_reasons(layers, rule)
 
     def _show_title(self) -> None:
         info, path = self._session.info, self._session.current
@@ -250,7 +217,7 @@ class PlanPanel(QWidget):
             words = f"{path} · {gemm.shape[0]} × {gemm.shape[1]}" if gemm else path
         room = max(60, self._title.width() - 4)
         self._title.setText(
-            self._title.fontMetrics().elidedText(words, Qt.TextElideMode.ElideLeft, room)
+            self._title.fontMetrics().elidedText(words, Qt.TextElideMode.ElideMiddle, room)
         )
         self._title.setToolTip(words)
 
@@ -281,41 +248,24 @@ class PlanPanel(QWidget):
         self._criterion.set_reasons(
             criterion_reasons(layers, rule.pattern, self._session.plan, info)
         )
-        rules = [self._session.plan.rule_for(layer.path) for layer in layers]
+        rules = [self._session.rule_for(layer.path) for layer in layers]
         asked = {found.sparsity if found is not None else 0.0 for found in rules}
         name = rule.pattern.label or rule.pattern.kind
         why = "" if fixed is None else f"{name} itself says how much goes: {fixed * 100:.4g} %."
-        self._sparsity.show_sparsity(rule.sparsity, len(asked) > 1, why)
+        note = allocation_note(self._session.plan.allocation)
+        self._sparsity.show_sparsity(rule.sparsity, len(asked) > 1, why, note)
 
     def _show_dense(self, layers: list[LayerInfo]) -> None:
         many = len(layers) > 1
         what = f"These {len(layers)} layers are" if many else "This layer is"
+        why = self._session.assigned.why_dense(layers[0].path)
         self._dense_words.setText(
-            f"{what} not in the plan and will not change. Choose a pattern above, or:"
+            why or f"{what} not in the plan and will not change. Choose a pattern above, or:"
         )
+        self._prune.setVisible(layers[0].path not in self._session.assigned.ends)
         self._prune.setText(f"Prune these {len(layers)} layers" if many else "Prune this layer")
         word = self._last_rule.pattern.label or self._last_rule.pattern.kind
         self._prune.setToolTip(f"Start with {word} at {self._last_rule.sparsity * 100:.4g} %")
-
-    def _show_plan(self) -> None:
-        plan, info = self._session.plan, self._session.info
-        self._allocation.show_setting(plan.allocation)
-        self._schedule.show_setting(plan.schedule)
-        own_data = info.data if info is not None else None
-        self._training.show_training(plan.training, plan.schedule.trains, own_data)
-        self._show_curve()
-
-    def _show_curve(self) -> None:
-        rule, run = self._rule(), self._session.run
-        final = rule.sparsity if rule is not None else 0.0
-        schedule = self._session.plan.schedule
-        training = run.active and run.kind == "prune" and schedule.trains and run.total > 0
-        # Before the first training step a run counts layers, which are no place on this curve.
-        if training and run.text.startswith("epoch"):
-            self._curve.show_schedule(schedule, final, run.total, run.done)
-        else:
-            self._curve.show_schedule(schedule, final)
-        self._curve.setVisible(rule is not None and final > 0)
 
     def _ask_examples(self) -> None:
         if self._examples or self._session.engine_state != "ready":
@@ -332,7 +282,7 @@ class PlanPanel(QWidget):
     def _choose_pattern(self, kind: str) -> None:
         pattern = self._patterns.get(kind)
         layers = self._layers()
-        if pattern is None or any(la.gemm and pattern.misfit(la.gemm) for la in layers):
+        if pattern is None or any(pattern.misfit(layer) for layer in layers):
             made = starting(PATTERNS.kinds()[kind])
             assert isinstance(made, Pattern)
             pattern = made
@@ -346,14 +296,18 @@ class PlanPanel(QWidget):
     def _change(self, **changes: Any) -> None:
         rule = self._rule()
         base = self._last_rule if rule is None or is_dense(rule) else rule
-        self._session.set_rule(self._paths(), replace(base, **changes))
+        made = replace(base, skip_misfits=False, **changes)
+        if is_dense(rule) and not fits(self._layers(), made):
+            # What scored the layer before may not suit this one: no reason to refuse the pattern.
+            made = replace(made, criterion=default_rule("").criterion)
+        self._session.set_rule(self._paths(), made)
 
     def _set_sparsity(self, sparsity: float) -> None:
         self._session.set_sparsity_live(self._paths(), sparsity)
 
     def _prune_layers(self) -> None:
         layers, rule = self._layers(), self._last_rule
-        if any(la.gemm and rule.pattern.misfit(la.gemm) for la in layers):
+        if not fits(layers, rule):
             rule = default_rule("")
         self._session.set_rule(self._paths(), rule)
         self._tiles.tile(rule.pattern.kind).setFocus()
@@ -365,15 +319,10 @@ class PlanPanel(QWidget):
         rule, info = self._rule(), self._session.info
         if rule is None or info is None:
             return
-        plan = replace(self._session.plan, rules=(replace(rule, layers="*"),))
-        misfits = [
-            la.path
-            for la in info.prunable
-            if la.gemm and (rule.pattern.misfit(la.gemm) or rule.criterion.misfit(la, rule.pattern))
-        ]
-        if misfits:
-            plan = plan.with_rule(misfits, None)
-            count = len(misfits)
+        count = sum(1 for layer in info.prunable if rule_misfit(layer, rule))
+        every = replace(rule, layers="*", skip_misfits=count > 0)
+        plan = replace(self._session.plan, rules=(every,))
+        if count:
             self._session.notice.emit(
                 f"{count} layer{'s stay' if count > 1 else ' stays'} dense: "
                 f"{rule.pattern.label} does not fit {'them' if count > 1 else 'it'}.",
@@ -381,23 +330,9 @@ class PlanPanel(QWidget):
             )
         self._session.set_plan(plan, f"set all prunable layers to {rule.pattern.label}")
 
-    def _set_allocation(self, allocation: Any) -> None:
-        self._set_plan(
-            replace(self._session.plan, allocation=allocation), f"allocation {allocation.kind}"
-        )
-
-    def _set_schedule(self, schedule: Any) -> None:
-        plan = replace(self._session.plan, schedule=schedule)
-        if schedule.trains and plan.training is None:
-            plan = replace(plan, training=Training())
-        self._set_plan(plan, f"schedule {schedule.kind}")
-
-    def _set_training(self, training: Training | None) -> None:
-        words = "retrain under the masks" if training is not None else "no retraining"
-        self._set_plan(replace(self._session.plan, training=training), words)
-
-    def _set_plan(self, plan: Plan, text: str) -> None:
-        self._session.set_plan(plan, text)
+    def _ask_help(self) -> None:
+        kind = self._tiles.current
+        self.help_wanted.emit(f"patterns/{kind}.md" if kind else "patterns.md")
 
     # Qt
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
@@ -10,9 +11,14 @@ from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from ..engine.plan import Training, training_fields
+from ..engine.schedules import Schedule
 from ..engine.settings import Family, Setting
-from .setting_form import FIELD_WIDTH, SettingForm, quiet, starting
+from .data_field import DataField
+from .setting_form import SettingForm, quiet, starting
 from .widgets import label, named
+
+_KIND_WIDTH = 200
+"""Pixels of a list of kinds: as much as the longest name takes."""
 
 
 class KindSection(QWidget):
@@ -43,11 +49,15 @@ class KindSection(QWidget):
         row.addWidget(words)
         row.addStretch(1)
         row.addWidget(self.box)
-        self.box.setFixedWidth(FIELD_WIDTH)
+        self.box.setFixedWidth(_KIND_WIDTH)
+        self._misfit = label("", "warn", f"{name}_misfit")
+        self._misfit.setWordWrap(True)
+        self._misfit.hide()
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(6)
         box.addLayout(row)
+        box.addWidget(self._misfit)
         box.addWidget(self.form)
         self.box.activated.connect(self._chosen)
 
@@ -67,6 +77,11 @@ class KindSection(QWidget):
             item = model.item(index)
             item.setEnabled(reason is None)
             item.setToolTip(reason or cls.summary())
+
+    def say(self, misfit: str) -> None:
+        """Say below the list why what is chosen does not fit; empty: it does."""
+        self._misfit.setText(misfit)
+        self._misfit.setVisible(bool(misfit))
 
     def _chosen(self, index: int) -> None:
         cls = self._kinds[index]
@@ -92,36 +107,51 @@ class TrainingSection(QWidget):
         self._last = Training()
         self._filling = False
         self.switch = named(QCheckBox("Retrain under the masks"), "retrain", "Retrain")
+        self._words = label("", "dim", "training_words")
+        self._words.setWordWrap(True)
+        self.data = DataField()
+        self.data.edited.connect(lambda data: self._formed(replace(self._last, data=data)))
         self.form = SettingForm("training_form")
         self.form.edited.connect(self._formed)
-        self._note = label(
-            "This model brings no data: name some to train on.", "warn", "training_note"
-        )
+        self._note = label("", "warn", "training_note")
         self._note.setWordWrap(True)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(6)
-        box.addWidget(self.switch)
-        box.addWidget(self.form)
-        box.addWidget(self._note)
+        for part in (self.switch, self._words, self.data, self._note, self.form):
+            box.addWidget(part)
         self.switch.toggled.connect(self._switched)
 
-    def show_training(self, training: Training | None, needed: bool, own_data: str | None) -> None:
-        """Show a training. `needed`: the schedule trains, so it can't be switched off."""
+    def show_training(
+        self,
+        training: Training | None,
+        schedule: Schedule,
+        own_data: str | None,
+        per_epoch: int | None = None,
+    ) -> None:
+        """Show a training; where the schedule trains it can't be switched off.
+
+        `per_epoch` is how many steps a pass over the data takes, None while that is not known.
+        """
         if training is not None:
             self._last = training
-        on = needed or training is not None
+        on = schedule.trains or training is not None
         self._filling = True
         self.switch.setChecked(on)
         self._filling = False
-        self.switch.setEnabled(not needed)
-        why = "This schedule prunes while the model trains, so there is always training."
-        self.switch.setToolTip(why if needed else "Train the kept weights after pruning")
-        self.form.set_placeholder("data", own_data or "such as sample:digits")
-        self.form.show_value(self._last, training_fields())
+        self.switch.setEnabled(not schedule.trains)
+        why = f"{schedule.label} prunes while the model trains, so there is always training."
+        self.switch.setToolTip(why if schedule.trains else "Train the kept weights after pruning")
+        self.data.show_address(self._last.data, own_data)
+        self.data.setVisible(on)
+        self.form.show_value(self._last, _FIELDS)
         self.form.setVisible(on)
-        missing = on and own_data is None and self._last.data is None
-        self._note.setVisible(missing)
+        data = self._last.data or own_data
+        self._words.setText(training_words(self._last, data, per_epoch, schedule) if data else "")
+        self._words.setVisible(on and data is not None)
+        who = schedule.label if schedule.trains else "Retraining"
+        self._note.setText(f"{who} needs data, and this model brings none: name some above.")
+        self._note.setVisible(on and data is None)
 
     def _switched(self, on: bool) -> None:
         if not self._filling:
@@ -130,3 +160,20 @@ class TrainingSection(QWidget):
     def _formed(self, training: Training) -> None:
         self._last = training
         self.edited.emit(training)
+
+
+_FIELDS = tuple(field for field in training_fields() if field.name != "data")
+"""The data has a field of its own."""
+
+
+def training_words(training: Training, data: str, per_epoch: int | None, schedule: Schedule) -> str:
+    """What a training will do: ``20 epochs of sample:digits: 460 steps of 64 samples``."""
+    if training.epochs == 0:
+        return f"No training; {data} measures the accuracy."
+    epochs = f"{training.epochs:,} epoch{'' if training.epochs == 1 else 's'} of {data}"
+    if per_epoch is None:
+        return f"{epochs}, {training.batch:,} samples a step."
+    planned = training.epochs * per_epoch
+    total = schedule.steps(planned, per_epoch)
+    words = f"{epochs}: {planned:,} steps of {training.batch:,} samples, {per_epoch:,} an epoch"
+    return words + (f", and on to {total:,} to recover." if total > planned else ".")

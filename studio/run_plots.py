@@ -9,6 +9,7 @@ from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
+from .mask_plot import Metrics, tip_at
 from .theme import font, theme_of
 
 _SEGMENTS = 40
@@ -70,6 +71,18 @@ class CurvePlot(QWidget):
         self._dense: float | None = None
         self._end = 1.0
         self._empty = ""
+        self._metrics: Metrics = ()
+
+    def show_metrics(self, metrics: Metrics) -> None:
+        """What is told of the place under the pointer."""
+        self._metrics = metrics
+
+    def event(self, event: QEvent) -> bool:
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            words = tip_at(self._metrics, event.pos().x() / max(1, self.width()), self._end)
+            QToolTip.showText(event.globalPos(), words, self)
+            return True
+        return super().event(event)
 
     def show_curves(
         self, accuracy: Points, loss: Points, dense: float | None, end: float, empty: str

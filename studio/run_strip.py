@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import Qt, QUrl
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtGui import QDesktopServices, QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 from ..engine.plan import Plan
 from . import theme
 from .icons import icon
+from .mask_plot import MaskPlot, in_words, own_number
 from .run_log import RunLog
 from .run_plots import Bar, CurvePlot, LayerBars, SegmentedProgress
 from .run_state import RunState
@@ -29,6 +30,9 @@ from .widgets import hairline, label, named
 _HEAD = 40
 _PANES = 132
 _UNBOUNDED = 16777215
+_CURVE = 250
+_WIDE = 1000
+"""From this width on both curves stand side by side."""
 _IDLE = "No run yet. Choose patterns, then press Prune (Ctrl+Return)."
 
 
@@ -50,7 +54,8 @@ def status_words(run: RunState) -> str:
     if run.state == "cancelled":
         return "cancelled; what was finished is kept"
     if run.state == "failed":
-        return run.error or "failed"
+        # Python's own words are for the log and the notice's details.
+        return "stopped by a fault in the engine" if run.detail else run.error or "failed"
     words = [run.text] if run.text else []
     if run.state == "paused":
         words.append("paused")
@@ -71,6 +76,7 @@ class RunStrip(QWidget):
         self._plan = Plan()
         self._was_active = False
         self._folded = False
+        self._wants_masks = False
         self._make_head()
         self._make_panes()
         outer = QVBoxLayout(self)
@@ -83,7 +89,7 @@ class RunStrip(QWidget):
         session.engine_changed.connect(self._show_buttons)
         session.busy_changed.connect(self._show_buttons)
         session.plan_changed.connect(self._show_buttons)
-        session.model_changed.connect(self._show)
+        session.model_changed.connect(self._show_opened)
         theme.follow(self, self._restyle)
         self._show()
 
@@ -156,11 +162,21 @@ class RunStrip(QWidget):
         row = QHBoxLayout()
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(0)
-        self._curve_pane = _pane(self._curve_title, self._curve_value, self._curve)
-        self._curve_pane.setFixedWidth(250)
-        row.addWidget(self._curve_pane)
-        self._rule = _vline()
-        row.addWidget(self._rule)
+        self._to_masks = _link("Masks", "show_masks", "Sparsity and what changes in the masks")
+        self._to_masks.clicked.connect(lambda: self._switch_curves(True))
+        self._to_accuracy = _link("Accuracy", "show_accuracy", "Accuracy and loss")
+        self._to_accuracy.clicked.connect(lambda: self._switch_curves(False))
+        self._curve_pane = _pane(self._curve_title, self._curve_value, self._curve, self._to_masks)
+        self._masks, self._masks_value = MaskPlot(), label(role="dim", name="masks_value")
+        self._mask_pane = _pane(
+            label("Masks", "dim"), self._masks_value, self._masks, self._to_accuracy
+        )
+        self._rules = []
+        for pane in (self._curve_pane, self._mask_pane):
+            pane.setFixedWidth(_CURVE)
+            row.addWidget(pane)
+            self._rules.append(_vline())
+            row.addWidget(self._rules[-1])
         row.addWidget(_pane(self._bars_title, self._bars_value, self._bars), 3)
         row.addWidget(_vline())
         log = _pane(label("Log", "dim"), label(), self._log)
@@ -173,6 +189,10 @@ class RunStrip(QWidget):
         column.addLayout(row, 1)
 
     # Showing
+
+    def _show_opened(self) -> None:
+        self._plan = self._session.plan
+        self._show()
 
     def _show(self) -> None:
         run = self._session.run
@@ -231,8 +251,7 @@ class RunStrip(QWidget):
         self._fold.setVisible(run.state != "idle")
 
     def _show_curve(self, run: RunState) -> None:
-        self._curve_pane.setVisible(run.kind == "prune")
-        self._rule.setVisible(run.kind == "prune")
+        self._arrange()
         accuracy = [(s, v["accuracy"]) for s, v in run.metrics if "accuracy" in v]
         loss = [(s, v["loss"]) for s, v in run.metrics if "loss" in v]
         dense = next((v["dense_accuracy"] for _, v in run.metrics if "dense_accuracy" in v), None)
@@ -253,6 +272,35 @@ class RunStrip(QWidget):
         self._curve_value.setText(" · ".join(words))
         self._curve_title.setText("Accuracy, loss" if loss else "Accuracy")
         self._curve_value.setToolTip(f"loss {loss[-1][1]:.3g}" if loss else "")
+        self._curve.show_metrics(run.metrics)
+        self._masks.show_metrics(run.metrics, end)
+        name = own_number(run.metrics)
+        last = run.metrics[-1][1] if run.metrics else {}
+        words = [f"{last['sparsity'] * 100:.1f} %"] if "sparsity" in last else []
+        words += [in_words(name, last[name])] if name in last else []
+        self._masks_value.setText(" · ".join(words))
+
+    def _arrange(self) -> None:
+        """Both curves side by side where there is room, else one, with a link to the other."""
+        run = self._session.run
+        prune = run.kind == "prune"
+        trains = prune and any("sparsity" in values for _, values in run.metrics)
+        wide = self.width() >= _WIDE
+        masks = trains and (wide or self._wants_masks)
+        for pane, rule, shown in zip(
+            (self._curve_pane, self._mask_pane),
+            self._rules,
+            (prune and (wide or not masks), masks),
+            strict=True,
+        ):
+            pane.setVisible(shown)
+            rule.setVisible(shown)
+        self._to_masks.setVisible(trains and not wide)
+        self._to_accuracy.setVisible(not wide)
+
+    def _switch_curves(self, masks: bool) -> None:
+        self._wants_masks = masks
+        self._arrange()
 
     def _show_layers(self) -> None:
         run = self._session.run
@@ -331,6 +379,13 @@ class RunStrip(QWidget):
             label.setProperty("role", role)
             theme.refresh(label)
 
+    # Qt
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if self._session.run.state != "idle":
+            self._arrange()
+
     # Acting
 
     def _pause(self) -> None:
@@ -359,10 +414,20 @@ def _open(path: Path) -> None:
     QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
 
 
-def _pane(title: QLabel, value: QLabel, content: QWidget) -> QWidget:
+def _link(text: str, name: str, tip: str) -> QPushButton:
+    button = named(QPushButton(text), name, text, tip)
+    button.setProperty("role", "link")
+    return button
+
+
+def _pane(
+    title: QLabel, value: QLabel, content: QWidget, link: QPushButton | None = None
+) -> QWidget:
     pane = QWidget()
     head = QHBoxLayout()
     head.addWidget(title)
+    if link is not None:
+        head.addWidget(link)
     head.addStretch(1)
     head.addWidget(value)
     column = QVBoxLayout(pane)

@@ -54,15 +54,25 @@ class ScheduleCurve(QWidget):
         self._final = 0.0
         self._planned: int | None = None
         self._step: int | None = None
+        self._end = 0
 
     def show_schedule(
-        self, schedule: Schedule, final: float, planned: int | None = None, step: int | None = None
+        self,
+        schedule: Schedule,
+        final: float,
+        planned: int | None = None,
+        step: int | None = None,
+        end: int = 0,
     ) -> None:
-        """Show `schedule` up to the sparsity `final`; `step` of `planned` while a run is on."""
+        """Show `schedule` up to the sparsity `final`; `step` of `planned` while a run is on.
+
+        `end` is the last step of a run that goes on past those that were planned.
+        """
+        self._end = end
         self._schedule, self._final = schedule, final
         self._planned, self._step = planned, step
-        words = "sparsity rises while the model trains" if schedule.trains else "all at once"
-        now = "" if step is None else f", now at step {step:,} of {planned or 0:,}"
+        words = schedule.course_words
+        now = "" if step is None else f", now at step {step:,} of {max(planned or 0, end):,}"
         self.setAccessibleName(f"Schedule curve: up to {final * 100:.1f} %, {words}{now}")
         self.setToolTip(f"Up to {final * 100:.1f} %: {words}{now}.")
         self.update()
@@ -77,6 +87,9 @@ class ScheduleCurve(QWidget):
         look = theme_of(self)
         total = length(self._schedule, self._planned)
         points = curve(self._schedule, self._final, total)
+        if points and self._end > total:
+            total = self._end
+            points = (*points, (total, points[-1][1]))
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         area = QRectF(self.rect()).adjusted(1, 8, -5, -16)
@@ -106,7 +119,6 @@ class ScheduleCurve(QWidget):
         painter.setFont(font(11))
         painter.setPen(look.colour("faint"))
         words = QRectF(self.rect()).adjusted(0, self.height() - 14, -2, 0)
-        start = "training steps" if self._schedule.trains else "before any retraining"
-        painter.drawText(words, Qt.AlignmentFlag.AlignLeft, start)
+        painter.drawText(words, Qt.AlignmentFlag.AlignLeft, self._schedule.course_words)
         painter.drawText(words, Qt.AlignmentFlag.AlignRight, f"{self._final * 100:.4g} %")
         painter.end()

@@ -14,27 +14,33 @@ from ..engine import events
 from ..engine.info import ModelInfo
 from ..engine.plan import Plan, Rule
 from ..engine.project import save_as
+from .assigned import Assigned
 from .cells import Cell, marked, newest
-from .client import EngineClient
+from .client import FAULT, EngineClient
 from .crash_guard import CrashGuard
 from .home import Home, default_home
 from .jobs import Jobs
-from .plan_edits import PlanCommand, RuleIndex, describe, title, with_sparsity
+from .past_run import run_of, steps_per_epoch
+from .plan_edits import PlanCommand, describe, title, with_sparsity
 from .run_state import RunState
+from .why_not import engine_words, why_not
 
 
 class Session(QObject):
     """The opened model, the plan with its undo stack, the selection, and the engine's work.
 
     `info` is None until a model is open. `selection` holds layer paths, `current` the one that the
-    canvas shows. `report` is the last run's result, `project` its folder, `cells` what was
-    measured, `measured` the cell of the whole model as that run left it. `busy` says in words what
-    keeps the engine from starting something else.
+    canvas shows, `marked` those that something under the pointer speaks of. `report` is the last
+    run's result, `project` its folder, `cells` what was measured, `measured` the cell of the whole
+    model as that run left it. `masks_lost` says that the engine with a stopped run's masks has
+    gone. `busy` says in words what keeps the engine from starting something else. `details` are the
+    lines behind a notice, by its text.
     """
 
     model_changed = Signal()
     plan_changed = Signal()
     selection_changed = Signal()
+    marked_changed = Signal()
     run_changed = Signal()
     engine_changed = Signal()
     masks_changed = Signal()
@@ -58,6 +64,7 @@ class Session(QObject):
         self.plan = Plan()
         self.selection: tuple[str, ...] = ()
         self.current: str | None = None
+        self.marked: frozenset[str] = frozenset()
         self.report: dict[str, Any] | None = None
         self.cells: tuple[Cell, ...] = ()
         self.measured: Cell | None = None
@@ -67,11 +74,12 @@ class Session(QObject):
         self.busy = ""
         self._arch: str | None = None
         self._trust = False
-        self._rules = RuleIndex(self.plan)
+        self._assigned = Assigned(self.plan, None)
         self._gesture = 0
         self._interrupted: tuple[Path, Plan] | None = None
         self._resume_wanted = False
-        self.last_crash = ""
+        self.masks_lost = False
+        self.details: dict[str, tuple[str, ...]] = {}
         self._was_ready = self.client.state == "ready"
         self._crashes = CrashGuard()
         self._jobs = Jobs(self.client, self)
@@ -79,6 +87,7 @@ class Session(QObject):
         self._jobs.masks.connect(self.masks_changed)
         self.client.state_changed.connect(self._engine_state)
         self.client.died.connect(self._engine_died)
+        self.client.faulted.connect(self._faulted)
         self._keeping = QTimer(self, singleShot=True, interval=400)
         self._keeping.timeout.connect(self.keep_plan)
 
@@ -97,15 +106,7 @@ class Session(QObject):
     @property
     def engine_text(self) -> str:
         """Where the engine computes, in words: ``CPU, 2 threads``."""
-        hello = self.client.hello
-        if self.engine_state != "ready" or not hello:
-            return {"starting": "starting…", "failed": "not running"}.get(
-                self.engine_state, "stopped"
-            )
-        if hello.get("device") == "cuda":
-            return str(hello.get("device_name") or "CUDA")
-        threads = int(hello.get("threads") or 1)
-        return f"CPU, {threads} thread{'s' if threads != 1 else ''}"
+        return engine_words(self.client)
 
     @property
     def dirty(self) -> bool:
@@ -118,10 +119,15 @@ class Session(QObject):
         return self.rule_for(self.current) if self.current is not None else None
 
     def rule_for(self, path: str) -> Rule | None:
-        """The plan's rule for a layer, None where it stays dense; quick for many layers."""
-        if self._rules.plan is not self.plan:
-            self._rules = RuleIndex(self.plan)
-        return self._rules.rule_for(path)
+        """The rule that a layer follows, None where it stays dense; quick for many layers."""
+        return self.assigned.rule_for(path)
+
+    @property
+    def assigned(self) -> Assigned:
+        """The plan on the opened model."""
+        if self._assigned.plan is not self.plan or self._assigned.info is not self.info:
+            self._assigned = Assigned(self.plan, self.info)
+        return self._assigned
 
     @property
     def can_resume(self) -> bool:
@@ -132,23 +138,14 @@ class Session(QObject):
             return False
         return (self._interrupted[0] / "checkpoint.pt").exists()
 
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Steps of one pass over the plan's data, None unless the last run has shown it."""
+        return steps_per_epoch(self.plan, self.report)
+
     def why_not(self, action: str) -> str:
         """Why ``open``, ``prune``, ``measure`` or ``export`` can't be done now, else empty."""
-        if self.engine_state != "ready" and (action, self.engine_state) != ("open", "starting"):
-            return f"The engine is {self.engine_text}"
-        if self.busy:
-            return f"{self.busy} is under way"
-        if action == "open":
-            return ""
-        if self.info is None:
-            return "Open a model first"
-        if action == "prune" and not any(self.rules_in_use()):
-            return "The plan prunes nothing yet: choose a pattern for a layer"
-        if action == "measure" and not self.info.runnable:
-            return "A bare state dict can't be run: open it with its architecture"
-        if action == "export" and self.project is None:
-            return "Prune first: an export holds the pruned model"
-        return ""
+        return why_not(self, action)
 
     def rules_in_use(self) -> Iterable[Rule]:
         """The rules with something to prune that match a prunable layer of the model."""
@@ -178,7 +175,7 @@ class Session(QObject):
             elif isinstance(event, events.Failed) and event.consent:
                 self.consent_needed.emit(address, event.message)
             elif isinstance(event, events.Failed):
-                self.notice.emit(event.message, "error")
+                self._tell_failure(event)
 
         params = {"address": address, "arch": arch, "trust": trust}
         name = Path(address).name or address
@@ -210,7 +207,8 @@ class Session(QObject):
         first = info.prunable[:1] or info.layers[:1]
         self.selection = tuple(layer.path for layer in first)
         self.current = self.selection[0] if self.selection else None
-        self._jobs.forget()
+        done = run_of(self.report, f"Last run · {title(self.plan)}") if self.report else RunState()
+        self._jobs.show(done)
         self.model_changed.emit()
         self.plan_changed.emit()
         self.selection_changed.emit()
@@ -228,6 +226,13 @@ class Session(QObject):
         if (paths, current) != (self.selection, self.current):
             self.selection, self.current = paths, current
             self.selection_changed.emit()
+
+    def mark(self, paths: Iterable[str]) -> None:
+        """Mark layers in the tree, without selecting them."""
+        marked = frozenset(paths)
+        if marked != self.marked:
+            self.marked = marked
+            self.marked_changed.emit()
 
     def set_plan(self, plan: Plan, text: str) -> None:
         """Replace the plan as one step of the undo stack that says `text`."""
@@ -251,10 +256,10 @@ class Session(QObject):
         """The slider was let go: the next change is a step of its own."""
         self._gesture += 1
 
-    def open_plan(self, path: Path) -> None:
+    def open_plan(self, path: Path, text: str = "") -> None:
         """Read a plan file for the opened model; raises BadInput."""
         plan = replace(Plan.load(path), model=self.address or None)
-        self.set_plan(plan, f"open plan {path.name}")
+        self.set_plan(plan, text or f"open plan {path.name}")
 
     def save_plan(self, path: Path) -> None:
         """Write the plan as a file."""
@@ -305,6 +310,7 @@ class Session(QObject):
 
     def _prune(self, out: Path, plan: Plan, resume: bool) -> None:
         self._interrupted = (out, plan)
+        self.masks_lost = False
 
         def ended(event: events.Event) -> None:
             if isinstance(event, events.Finished):
@@ -316,7 +322,7 @@ class Session(QObject):
                 self.masks_changed.emit()
                 self.run_changed.emit()
             elif isinstance(event, events.Failed):
-                self.notice.emit(event.message, "error")
+                self._tell_failure(event)
 
         params = {"plan": plan.to_json(), "out": str(out), "device": "auto", "resume": resume}
         number = out.name.rpartition("-")[2]
@@ -345,7 +351,7 @@ class Session(QObject):
                 self._add_cells(event.result["cells"], of_run)
                 self.run_changed.emit()
             elif isinstance(event, events.Failed):
-                self.notice.emit(event.message, "error")
+                self._tell_failure(event)
 
         params = {"batch": self.batch, **defaults, **params}
         self._jobs.start(
@@ -358,8 +364,11 @@ class Session(QObject):
         whole = [cell for cell in new if of_run and cell["layer"] is None]
         self.measured = whole[-1] if whole else self.measured
 
-    def export(self, format: str, path: Path) -> None:
-        """Write the last run's model as ``onnx``, ``safetensors`` or ``compressed``."""
+    def export(self, format: str, path: Path, level: float | None = None) -> None:
+        """Write the last run's model as ``onnx``, ``safetensors``, ``compressed`` or ``nested``.
+
+        `level` is one of the run's nested levels, None its loosest.
+        """
         if self._refused("export"):
             return
 
@@ -368,10 +377,11 @@ class Session(QObject):
                 self.export_result = event.result
                 self.exported.emit(event.result)
             elif isinstance(event, events.Failed):
-                self.export_result = {"error": event.message, "path": str(path)}
+                message = FAULT if event.detail else event.message
+                self.export_result = {"error": message, "path": str(path)}
                 self.exported.emit(self.export_result)
 
-        params = {"project": str(self.project), "format": format, "out": str(path)}
+        params = {"project": str(self.project), "format": format, "out": str(path), "level": level}
         self._jobs.start("export", params, f"Exporting {path.name}", ended, shown=False)
 
     def cancel(self) -> None:
@@ -405,6 +415,8 @@ class Session(QObject):
         """Start a fresh engine and open the model in it again."""
         self._jobs.lost("The engine was restarted.")
         self._crashes.clear()
+        self.details.clear()
+        self._lose_masks()
         self.client.restart()
         self._reopen()
 
@@ -420,15 +432,38 @@ class Session(QObject):
 
     def _engine_died(self, reason: str) -> None:
         was_ready, self._was_ready = self._was_ready, False
-        self.last_crash = reason
         self._resume_wanted = False
         self._jobs.lost(reason)
+        self._lose_masks()
         if not was_ready or self._crashes.too_many():
-            self.notice.emit(f"{reason} The plan is safe.", "error")
+            self._tell_fault(f"{reason} The plan is safe.", self.client.last_words)
             return
         self.client.start()
         self._reopen()
-        self.notice.emit(f"{reason} It was restarted; the plan is as you left it.", "error")
+        text = f"{reason} It was restarted; the plan is as you left it."
+        self._tell_fault(text, self.client.last_words)
+
+    def _lose_masks(self) -> None:
+        """What a run that did not finish had masked is gone with its engine."""
+        self.masks_lost = True
+        self.masks_changed.emit()
+
+    def _faulted(self, message: str) -> None:
+        """A question met a fault of the engine's: said once, though many panels ask."""
+        lines = (*self.client.stderr, message)
+        known = self.details.get(FAULT, ())
+        if known[-1:] != lines[-1:]:
+            self._tell_fault(FAULT, lines)
+
+    def _tell_failure(self, event: events.Failed) -> None:
+        if event.detail:
+            self._tell_fault(FAULT, event.detail.splitlines())
+        else:
+            self.notice.emit(event.message, "error")
+
+    def _tell_fault(self, text: str, lines: Iterable[str]) -> None:
+        self.details[text] = tuple(lines)
+        self.notice.emit(text, "error")
 
     def _reopen(self) -> None:
         if self.info is not None:

@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
 from ..engine.errors import BadInput
 from ..engine.settings import Field, Setting
 from . import theme
+from .number_list import NumberList
 from .widgets import label, named
 
 _MOST = 2_147_483_647
@@ -45,7 +46,9 @@ def starting(cls: type[Setting]) -> Setting:
 
 
 def base_type(field: Field) -> type:
-    """The field's type without ``| None``."""
+    """The field's type without ``| None``; tuple where it holds several numbers."""
+    if field.several:
+        return tuple
     kinds = getattr(field.type, "__args__", (field.type,))
     return next(kind for kind in kinds if kind is not types.NoneType)
 
@@ -80,7 +83,7 @@ def indent(box: QAbstractSpinBox) -> None:
 class NumberBox(QDoubleSpinBox):
     """A number that shows only the decimals it has, at least `least` of them."""
 
-    def __init__(self, decimals: int = 8, least: int = 0, parent: QWidget | None = None) -> None:
+    def __init__(self, decimals: int = 10, least: int = 0, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._least = least
         self.setLocale(QLocale.c())
@@ -170,13 +173,13 @@ class SettingForm(QWidget):
 
     def _narrow(self, field: Field) -> bool:
         number = isinstance(self._editors[field.name], QSpinBox | QDoubleSpinBox)
-        return number and len(_label(field)) <= _NARROW
+        return number and len(field.words) <= _NARROW
 
     def _add_row(self, field: Field) -> None:
         editor = self._editors[field.name]
         row = QHBoxLayout()
         if isinstance(editor, QCheckBox):
-            editor.setText(_label(field))
+            editor.setText(field.words)
         else:
             row.addWidget(self._caption(field), 1)
             editor.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
@@ -198,7 +201,7 @@ class SettingForm(QWidget):
         self._rows.addLayout(row)
 
     def _caption(self, field: Field) -> QLabel:
-        caption = label(_label(field), "dim")
+        caption = label(field.words, "dim")
         caption.setToolTip(field.help)
         caption.setBuddy(self._editors[field.name])
         return caption
@@ -210,6 +213,8 @@ class SettingForm(QWidget):
             editor = self._make_choice(field)
         elif kind is bool:
             editor = self._make_switch(field)
+        elif field.several:
+            editor = self._make_numbers(field)
         elif kind is int:
             editor = self._make_int(field)
         elif kind is float:
@@ -220,7 +225,7 @@ class SettingForm(QWidget):
         editor.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         editor.setMinimumWidth(56)
         editor.setAccessibleDescription(field.help)
-        return named(editor, f"{self.objectName()}_{field.name}", _label(field), field.help)
+        return named(editor, f"{self.objectName()}_{field.name}", field.words, field.help)
 
     def _make_switch(self, field: Field) -> QCheckBox:
         box = QCheckBox()
@@ -267,6 +272,11 @@ class SettingForm(QWidget):
         box.editingFinished.connect(lambda: self._set(field.name, box.text().strip() or empty))
         return box
 
+    def _make_numbers(self, field: Field) -> NumberList:
+        box = NumberList(field)
+        box.edited.connect(lambda value: self._set(field.name, value))
+        return box
+
     def _fill(self) -> None:
         self._filling = True
         for field in self._fields:
@@ -279,6 +289,8 @@ class SettingForm(QWidget):
                 editor.setValue(editor.minimum() if value is None else min(value, _MOST))
             elif isinstance(editor, QDoubleSpinBox):
                 editor.setValue(value)
+            elif isinstance(editor, NumberList):
+                editor.show_numbers(value)
             elif isinstance(editor, QLineEdit):
                 editor.setText(value or "")
         self._filling = False
@@ -315,11 +327,6 @@ def _clear(layout: QLayout) -> None:
             widget.hide()
             widget.setParent(None)
             widget.deleteLater()
-
-
-def _label(field: Field) -> str:
-    words = field.name.replace("_", " ")
-    return words.upper() if len(words) <= 2 else words[0].upper() + words[1:]
 
 
 def _or(bound: float | None, otherwise: float) -> float:

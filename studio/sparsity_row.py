@@ -57,10 +57,15 @@ class SparsityRow(QWidget):
         self._slider.valueChanged.connect(self._slid)
         self._slider.sliderReleased.connect(self._settle)
         self._box.valueChanged.connect(self._typed)
-        self._usable("")
+        self._usable("", "")
 
-    def show_sparsity(self, sparsity: float, mixed: bool = False, why_fixed: str = "") -> None:
-        """Show a sparsity in [0, 1). `mixed`: the selected layers differ. `why_fixed` locks it."""
+    def show_sparsity(
+        self, sparsity: float, mixed: bool = False, why_fixed: str = "", note: str = ""
+    ) -> None:
+        """Show a sparsity in [0, 1). `mixed`: the selected layers differ. `why_fixed` locks it.
+
+        `note` says below the slider what else decides how much goes.
+        """
         self._shown = sparsity
         self._label.setText("Sparsity (layers differ)" if mixed else "Sparsity")
         self._filling = True
@@ -69,17 +74,17 @@ class SparsityRow(QWidget):
         if abs(self._box.value() - sparsity * 100) > 5e-4:
             self._box.setValue(sparsity * 100)
         self._filling = False
-        self._usable(why_fixed)
+        self._usable(why_fixed, note)
 
-    def _usable(self, why_fixed: str) -> None:
+    def _usable(self, why_fixed: str, note: str) -> None:
         free = not why_fixed
         self._slider.setEnabled(free)
         self._box.setEnabled(free)
         hint = "Share of the layer's weights that go; arrow keys move by 1 %, Page keys by 5 %"
         for widget in (self._slider, self._box):
             widget.setToolTip(why_fixed or hint)
-        self._why.setText(why_fixed)
-        self._why.setVisible(not free)
+        self._why.setText(why_fixed or note)
+        self._why.setVisible(bool(why_fixed or note))
 
     def _slid(self, value: int) -> None:
         if self._filling:

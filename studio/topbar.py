@@ -32,7 +32,7 @@ class TopBar(QWidget):
         row.setSpacing(10)
         row.addWidget(logo)
         if not menus.isNativeMenuBar():
-            menus.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
+            menus.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
             row.addWidget(menus)
         row.addWidget(self._model)
         crumb = QHBoxLayout()
@@ -69,7 +69,8 @@ class SearchField(QPushButton):
         super().__init__()
         action = actions["search"]
         named(self, "search_field", "Search layers and actions", action.toolTip())
-        self.setFixedWidth(280)
+        self.setMinimumWidth(160)
+        self.setMaximumWidth(280)
         self.setCursor(Qt.CursorShape.IBeamCursor)
         self.clicked.connect(action.trigger)
         row = QHBoxLayout(self)

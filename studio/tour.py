@@ -107,8 +107,8 @@ class Tour:
         """Every step; raises TourError."""
         for step in (
             self.start, self.open_sample, self.choose_layer, self.filter_layers,
-            self.choose_pattern, self.look_at_mask, self.look_at_histogram, self.undo,
-            self.plan_everything, self.schedule, self.prune, self.result, self.measure,
+            self.choose_pattern, self.read_about, self.look_at_mask, self.look_at_histogram,
+            self.undo, self.plan_everything, self.schedule, self.prune, self.result, self.measure,
             self.search, self.export, self.light, self.save,
         ):  # fmt: skip
             self.step = step.__name__.replace("_", " ")
@@ -158,6 +158,13 @@ class Tour:
         self._see(self.session.undo.count() <= before + 1, "one drag is one undo step")
         self.driver.shoot("pattern")
 
+    def read_about(self) -> None:
+        """The guide's page of the pattern, with its picture."""
+        self.driver.click_name("pattern_help")
+        dialog = self.driver.find("guide_dialog")
+        self.driver.shoot("about", dialog)
+        dialog.close()
+
     def look_at_mask(self) -> None:
         """The Mask tab."""
         self.driver.tab("canvas_tabs", "Mask")
@@ -193,6 +200,7 @@ class Tour:
         self.driver.click_name("tile_filter")
         self._type_sparsity("50")
         self._see_rules("filter", 0.5)
+        self._see(self.driver.find("also_card").isVisible(), "what shrinks along is named")
         self.driver.shoot("plan")
         self._click_layer(_LAYER)
         self.driver.click_name("tile_group")

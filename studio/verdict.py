@@ -98,8 +98,9 @@ class Card(QFrame):
 
     def say(self, headline: str, details: str, role: str = "strong") -> None:
         """Show a headline in a role of the stylesheet (strong, good, warn, error)."""
-        self.head.setText(headline)
-        self.details.setText(details)
+        # A number and its unit stay on one line.
+        self.head.setText(headline.replace(" %", "\N{NO-BREAK SPACE}%"))
+        self.details.setText(details.replace(" %", "\N{NO-BREAK SPACE}%"))
         self.details.setVisible(bool(details))
         if self.head.property("role") != role:
             self.head.setProperty("role", role)
@@ -160,7 +161,7 @@ class VerdictCards(QWidget):
         ended = run.kind == "measure" and not run.active
         if not self._cells(path, rule) and ended and self._measured == (path, pattern_word(rule)):
             headline = "Could not be measured"
-            details = run.error or "The log of the run says why."
+            details = run.error if run.error and not run.detail else "The run's log says why."
         self.speed.say(headline, details, role)
         why_not = self._session.why_not("measure")
         self.speed.action.setVisible(True)

@@ -94,7 +94,7 @@ class ElidedLabel(QLabel):
 
     def _elide(self) -> None:
         shown = self.fontMetrics().elidedText(
-            self._full, Qt.TextElideMode.ElideRight, max(self.width(), 1)
+            self._full, Qt.TextElideMode.ElideMiddle, max(self.width(), 1)
         )
         if shown != self.text():
             self.setText(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QSettings, Qt
@@ -18,6 +19,7 @@ from .layer_panel import LayerPanel
 from .menus import build_menus
 from .notice_bar import NoticeBar, Offer
 from .plan_panel import PlanPanel
+from .presets import PresetsMenu
 from .recent import Recent
 from .run_strip import RunStrip
 from .search import SearchPalette
@@ -29,6 +31,8 @@ from .widgets import hairline
 
 _SIZE = (1440, 900)
 _THEME = "theme"
+_FULL = 0.995
+"""A layer with a smaller share of non-zeros was pruned before; single zeros come by chance."""
 
 
 class MainWindow(QMainWindow):
@@ -47,9 +51,8 @@ class MainWindow(QMainWindow):
         self.actions_ = Actions(session, self)
         self.layers = LayerPanel(session)
         self.layers.menu_actions = [self.actions_["set_dense"], self.actions_["select_all"]]
-        self.docks = Docks(
-            self, self.layers, self.layers.heading, PlanPanel(session), RunStrip(session)
-        )
+        self.plan = PlanPanel(session)
+        self.docks = Docks(self, self.layers, self.layers.heading, self.plan, RunStrip(session))
         self.start_page = StartPage(session, self.actions_, self.recent)
         self._centre = QStackedWidget()
         self._centre.addWidget(self.start_page)
@@ -75,8 +78,9 @@ class MainWindow(QMainWindow):
         undo.setShortcut("Ctrl+Z")
         redo.setShortcut("Ctrl+Shift+Z")
         menus = build_menus(
-            self.actions_, self.recent, [undo, redo], self.docks.toggles(), self.session.open
-        )
+            self.actions_, self.recent, [undo, redo], self.docks.toggles(),
+            PresetsMenu(self.session), self.session.open,
+        )  # fmt: skip
         head = QWidget()
         box = QVBoxLayout(head)
         box.setContentsMargins(0, 0, 0, 0)
@@ -128,6 +132,7 @@ class MainWindow(QMainWindow):
         session.notice.connect(self._tell)
         session.busy_changed.connect(self._busy_changed)
         session.consent_needed.connect(self._ask_consent)
+        self.plan.help_wanted.connect(self._show_guide)
         self._mark_theme()
 
     # What the session says
@@ -143,8 +148,26 @@ class MainWindow(QMainWindow):
         self._centre.setCurrentWidget(self.canvas)
         self.recent.add(str(self.session.project or self.session.address))
         self.notice.hide()
+        self._offer_zeros()
         self._show_title()
         self.layers.tree.setFocus()
+
+    def _offer_zeros(self) -> None:
+        """Ask quietly whether zeros that the model came with are to stay."""
+        info, plan = self.session.info, self.session.plan
+        known = info.prunable if info is not None and self.session.project is None else ()
+        sparse = [la.path for la in known if la.density is not None and la.density < _FULL]
+        if not sparse or plan.take_zeros:
+            return
+
+        def keep() -> None:
+            self.notice.hide()
+            plan = replace(self.session.plan, take_zeros=True)
+            self.session.set_plan(plan, "keep zeros that are there")
+
+        count = len(sparse)
+        text = f"{count} layer{'s have' if count > 1 else ' has'} zeros already. Keep them pruned?"
+        self.notice.tell(text, "info", (("notice_zeros", "Keep them pruned", keep),))
 
     def _show_title(self) -> None:
         info = self.session.info
@@ -161,9 +184,8 @@ class MainWindow(QMainWindow):
             offers.append(("notice_resume", "Resume run", self._resume))
         if self.session.engine_state == "failed":
             offers.append(("notice_restart", "Restart engine", self.session.restart_engine))
-        crash = self.session.last_crash
-        if crash and text.startswith(crash) and self.session.client.last_words:
-            offers.append(("notice_details", "Details", self._show_details))
+        if lines := self.session.details.get(text):
+            offers.append(("notice_details", "Details", lambda: self._show_details(lines)))
         self.notice.tell(text, level, tuple(offers))
 
     def _busy_changed(self) -> None:
@@ -174,10 +196,10 @@ class MainWindow(QMainWindow):
         self.notice.hide()
         self.session.resume_run()
 
-    def _show_details(self) -> None:
+    def _show_details(self, lines: tuple[str, ...]) -> None:
         from .details import DetailsDialog
 
-        DetailsDialog(list(self.session.client.last_words), self).show()
+        DetailsDialog(lines, self).show()
 
     def _ask_consent(self, address: str, message: str) -> None:
         from .dialogs import ask_consent
@@ -264,11 +286,11 @@ class MainWindow(QMainWindow):
         paused = self.session.run.state == "paused"
         (self.session.unpause if paused else self.session.pause)()
 
-    def _show_guide(self) -> None:
+    def _show_guide(self, page: str = "index.md") -> None:
         from .help import GuideDialog
 
         try:
-            GuideDialog(self).show()
+            GuideDialog(self, page).show()
         except FileNotFoundError as error:
             self.session.notice.emit(str(error), "error")
 

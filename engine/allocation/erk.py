@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import ALLOCATIONS, Allocation, Share
+from .base import ALLOCATIONS, Allocation, Share, check_floor, floor_setting
+
+_HALVINGS = 100
 
 
 @ALLOCATIONS.register
@@ -20,21 +22,26 @@ class ERK(Allocation):
     kind: ClassVar[str] = "erk"
     label: ClassVar[str] = "ERK"
     rank: ClassVar[int] = 30
+    floor: float = floor_setting()
 
     def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
-        left = sum((1 - share.asked) * share.size for share in shares.values())
-        raw = {path: _raw(share) for path, share in shares.items()}
-        dense: set[str] = set()
-        while True:
-            free = [path for path in shares if path not in dense]
-            room = left - sum(shares[path].size for path in dense)
-            total = sum(raw[path] * shares[path].size for path in free)
-            scale = room / total if total else 0.0
-            full = {path for path in free if scale * raw[path] >= 1}
-            if not full:
-                break
-            dense |= full
-        return {p: 0.0 if p in dense else 1 - scale * raw[p] for p in shares}
+        check_floor(shares, self.floor)
+        wanted = sum((1 - share.asked) * share.size for share in shares.values())
+        least = {path: 1 - share.most(self.floor) for path, share in shares.items()}
+
+        def densities(scale: float) -> dict[str, float]:
+            return {p: min(1.0, max(least[p], scale * _raw(s))) for p, s in shares.items()}
+
+        # What is kept rises with the scale, so halving finds the one that keeps what is wanted.
+        low, high = 0.0, max((1 / _raw(share) for share in shares.values()), default=1.0)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            kept = densities(middle)
+            if sum(kept[path] * share.size for path, share in shares.items()) < wanted:
+                low = middle
+            else:
+                high = middle
+        return {path: 1 - density for path, density in densities(high).items()}
 
 
 def _raw(share: Share) -> float:

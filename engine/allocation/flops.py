@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..errors import BadInput
 from ..settings import setting
-from .base import ALLOCATIONS, Allocation, Share
+from .base import ALLOCATIONS, Allocation, Share, floor_setting
 from .global_ import cut
 
 
@@ -25,6 +25,7 @@ class Flops(Allocation):
     label: ClassVar[str] = "FLOPs target"
     rank: ClassVar[int] = 50
     target: float = setting(0.5, low=0.01, high=1.0, help="Share of the operations that stays.")
+    floor: float = floor_setting()
 
     def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
         cost: dict[str, float] = {}
@@ -35,5 +36,10 @@ class Flops(Allocation):
                     "choose global"
                 )
             cost[path] = share.flops / share.size
+        if self.floor > self.target:
+            raise BadInput(
+                f"with a floor of {self.floor:g} the operations cannot fall to {self.target:g}; "
+                "raise the target or lower the floor"
+            )
         total = sum(share.flops or 0 for share in shares.values())
-        return cut(shares, (1 - self.target) * total, cost)
+        return cut(shares, (1 - self.target) * total, cost, self.floor)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import ALLOCATIONS, Allocation, Share
+from .base import ALLOCATIONS, Allocation, Scores, Share, check_floor, floor_setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,47 +23,78 @@ class Global(Allocation):
     kind: ClassVar[str] = "global"
     label: ClassVar[str] = "Global threshold"
     rank: ClassVar[int] = 20
+    floor: float = floor_setting()
 
     def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
-        return cut(shares, sum(share.asked * share.size for share in shares.values()))
+        check_floor(shares, self.floor)
+        budget = sum(share.asked * share.size for share in shares.values())
+        return cut(shares, budget, floor=self.floor)
 
 
 def cut(
-    shares: Mapping[str, Share], budget: float, cost: Mapping[str, float] | None = None
+    shares: Mapping[str, Share],
+    budget: float,
+    cost: Mapping[str, float] | None = None,
+    floor: float = 0.0,
 ) -> dict[str, float]:
     """Prune the lowest-scored units of all layers until `budget` is spent; sparsity by path.
 
     `cost` is what one entry of a layer counts, 1 where it is not given; units are then ranked by
-    score per cost. The best unit of a layer is out of reach: a layer pruned to nothing breaks the
-    model.
+    score per cost. The best units of a layer, `floor` of them and at least one, are out of reach: a
+    layer pruned to nothing breaks the model.
     """
+    costs = {path: max(cost[path], 1e-30) if cost else 1.0 for path in shares}
+    if all(share.sizes is None for share in shares.values()):
+        return _cut_equal(shares, budget, costs, floor)
+    return _cut_unequal(shares, budget, costs, floor)
+
+
+def _cut_equal(
+    shares: Mapping[str, Share], budget: float, costs: Mapping[str, float], floor: float
+) -> dict[str, float]:
+    """`cut` where all units of a layer are of one size: by one threshold, without a sort."""
+    from ...kernels.threshold import Part, lowest_counts
+
+    parts = []
+    for path, share in shares.items():
+        scores, count = share.entries, share.size
+        if scores is None:
+            units = share.units().reshape(-1)
+            scores, count = units.__getitem__, len(units)
+        limit = min(count - 1, int((1 - floor) * count + 1e-6))
+        weight = share.size // count * costs[path]
+        parts.append(Part(count, _per(scores, costs[path]), limit, weight))
+    if len({part.weight for part in parts}) == 1:
+        budget = round(budget / parts[0].weight) * parts[0].weight
+    gone = lowest_counts(parts, budget)
+    return {path: n / part.count for path, part, n in zip(shares, parts, gone, strict=True)}
+
+
+def _per(scores: Scores, cost: float) -> Scores:
+    return scores if cost == 1 else lambda at: scores(at) / cost
+
+
+def _cut_unequal(
+    shares: Mapping[str, Share], budget: float, costs: Mapping[str, float], floor: float
+) -> dict[str, float]:
+    """`cut` where units of a layer differ in size, as blocks at a ragged edge do."""
     import torch
 
-    from ...kernels.select import lowest, lowest_by_size
+    from ...kernels.select import lowest_by_size
 
-    if not shares:
-        return {}
-    rest = {path: _without_best(share) for path, share in shares.items()}
-    lengths = [len(units) for units, _ in rest.values()]
-    sizes = torch.cat([size for _, size in rest.values()])
-    if cost is None:
-        scores, costs = torch.cat([units for units, _ in rest.values()]), sizes
-    else:
-        scores = torch.cat([units / max(cost[path], 1e-30) for path, (units, _) in rest.items()])
-        costs = torch.cat([size * cost[path] for path, (_, size) in rest.items()])
-    if not len(costs) or float(costs.sum()) <= budget:
-        pruned = torch.ones_like(scores, dtype=torch.bool)
-    elif cost is None and bool((sizes == sizes[0]).all()):
-        pruned = lowest(scores, round(budget / int(sizes[0])))
-    else:
-        pruned = lowest_by_size(scores, costs, budget)
-    removed = (pruned * sizes).split(lengths)
+    reach = {path: _reach(share, floor) for path, share in shares.items()}
+    scores = torch.cat([units / costs[path] for path, (units, _) in reach.items()])
+    spent = torch.cat([sizes * costs[path] for path, (_, sizes) in reach.items()])
+    pruned = lowest_by_size(scores, spent, budget)
+    parts = pruned.split([len(units) for units, _ in reach.values()])
     return {
-        path: int(part.sum()) / shares[path].size for path, part in zip(rest, removed, strict=True)
+        path: int(sizes[part].sum()) / shares[path].size
+        for (path, (_, sizes)), part in zip(reach.items(), parts, strict=True)
     }
 
 
-def _without_best(share: Share) -> tuple[Tensor, Tensor]:
+def _reach(share: Share, floor: float) -> tuple[Tensor, Tensor]:
+    """Scores and sizes of the units that may go: all but the best."""
     import torch
 
     units = share.units().reshape(-1)
@@ -71,7 +102,7 @@ def _without_best(share: Share) -> tuple[Tensor, Tensor]:
         sizes = torch.full((len(units),), share.size // len(units), device=units.device)
     else:
         sizes = share.sizes.reshape(-1).to(units.device)
-    # Ties prune the lower index first, so the best of equals is the last one.
-    best = len(units) - 1 - int(units.flip(0).argmax())
-    keep = torch.arange(len(units), device=units.device) != best
-    return units[keep], sizes[keep]
+    order = torch.argsort(units, stable=True)
+    most = min((1 - floor) * share.size + 1e-6, share.size - 1)
+    gone = order[sizes[order].cumsum(0) <= most].sort().values
+    return units[gone], sizes[gone]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from ..errors import BadInput
-from .base import ALLOCATIONS, Allocation, Share
+from ..criteria import Criterion
+from .base import ALLOCATIONS, Allocation, Share, check_floor, floor_setting
 from .global_ import cut
 
 if TYPE_CHECKING:
@@ -27,21 +27,34 @@ class Lamp(Allocation):
     kind: ClassVar[str] = "lamp"
     label: ClassVar[str] = "LAMP"
     rank: ClassVar[int] = 40
+    floor: float = floor_setting()
+
+    def misfit(self, criterion: Criterion) -> str | None:
+        if not criterion.signed:
+            return None
+        return (
+            f"would be scored by {criterion.kind}, whose scores are signed, and allocation lamp "
+            "needs them to be at least 0; choose global or another criterion"
+        )
 
     def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
+        check_floor(shares, self.floor)
         budget = sum(share.asked * share.size for share in shares.values())
-        ranked = {path: replace(s, units=partial(_lamp, path, s)) for path, s in shares.items()}
-        return cut(ranked, budget)
+        ranked = {
+            path: replace(s, units=partial(_lamp, s), entries=None) for path, s in shares.items()
+        }
+        chosen = cut(ranked, budget, floor=self.floor)
+        # Units of unequal size rank otherwise here than in the layer, which goes by their means.
+        unequal = {path for path, share in shares.items() if share.sizes is not None}
+        return {
+            path: min(sparsity, shares[path].most(self.floor)) if path in unequal else sparsity
+            for path, sparsity in chosen.items()
+        }
 
 
-def _lamp(path: str, share: Share) -> Tensor:
+def _lamp(share: Share) -> Tensor:
     """Each unit's total score over the sum of the totals of all units at least as good."""
     units = share.units()
-    if bool((units < 0).any()):
-        raise BadInput(
-            f"allocation lamp needs scores of at least 0, and those of {path} are signed; "
-            "choose global or another criterion"
-        )
     total = units if share.sizes is None else units * share.sizes.to(units.device)
     return lamp_scores(total)
 

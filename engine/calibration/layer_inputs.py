@@ -87,7 +87,7 @@ def listen(
             receive(LayerInputs(part, gemm, _attended(name, args, kwargs)))
 
         return owner.register_forward_pre_hook(attended, with_kwargs=True)
-    if isinstance(owner, nn.RNNBase | nn.RNNCellBase):
+    if isinstance(owner, nn.RNNBase | nn.RNNCellBase) or gemm.stacked:
         raise LookupError(f"{layer.path}: the inputs of {layer.kind} cannot be seen from outside")
 
     def called(part: nn.Module, args: Any, kwargs: Any) -> None:

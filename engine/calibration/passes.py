@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..data import Data, Split
+from ..data import Batch, Data, Inputs, forward, to_device
 from ..errors import BadInput
-from ..evaluate import logits
+from ..evaluate import check_labels, logits
 from ..info import LayerInfo
 from .layer_inputs import LayerInputs, listen
 
@@ -98,7 +98,7 @@ class Calibration:
             _listen(module, layer, partial(add, layer.path))
         count = 0
         for inputs, labels in self._batches(samples, _BATCH):
-            module(inputs)
+            forward(module, inputs)
             count += len(labels)
         return {path: (total / count).sqrt_() for path, total in sums.items()}
 
@@ -126,7 +126,7 @@ class Calibration:
         for inputs, labels in self._batches(samples, _BATCH):
             calls = 0
             try:
-                module(inputs)
+                forward(module, inputs)
             except _Enough:
                 pass
             else:
@@ -143,19 +143,18 @@ class Calibration:
                 parameter.requires_grad_(True)
         return module
 
-    def _batches(self, samples: int, batch: int) -> Iterator[Split]:
-        left = samples
+    def _batches(self, samples: int, batch: int) -> Iterator[Batch]:
+        batches = self._data.batches("train", batch, seed=self._seed, shuffle=True, most=samples)
         with _no_fast_path():
-            for inputs, labels in self._data.batches("train", batch, seed=self._seed, shuffle=True):
+            for inputs, labels in batches:
                 self._check()
-                yield inputs[:left].to(self._device), labels[:left].to(self._device)
-                left -= len(labels)
-                if left <= 0:
-                    return
+                yield to_device(inputs, self._device), labels
 
-    def _descend(self, module: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+    def _descend(self, module: nn.Module, inputs: Inputs, labels: Tensor) -> None:
         """Add the gradient of the summed loss of a batch."""
-        loss = F.cross_entropy(logits(module(inputs)).float(), labels, reduction="sum")
+        scores = logits(forward(module, inputs))
+        check_labels(labels, scores, self._data.name)
+        loss = F.cross_entropy(scores.float(), labels.to(self._device), reduction="sum")
         if not bool(torch.isfinite(loss)):
             raise BadInput(f"the loss on {self._data.name} is NaN or infinite; check the weights")
         if loss.requires_grad:  # else no layer in question has a part in it

@@ -63,12 +63,14 @@ class Criterion(Setting):
 
     `needs` are the statistics that are collected from calibration data before `scores` is called;
     such a criterion has a field ``samples``. `updates_weights` says that `prune` also gives the
-    kept weights new values. `signed` says that scores may be negative.
+    kept weights new values. `signed` says that scores may be negative. `entrywise` says that the
+    score of an entry depends on that entry of the weight alone.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     updates_weights: ClassVar[bool] = False
     signed: ClassVar[bool] = False
+    entrywise: ClassVar[bool] = False
 
     def scores(self, weight: Tensor, statistics: Statistics = NOTHING) -> Tensor:
         """Return float32 [out, in] scores of a weight [out, in], finite and >= 0 if not `signed`.
@@ -87,6 +89,11 @@ class Criterion(Setting):
             return (
                 f"is part of {layer.kind}, whose inputs at every step cannot be seen from outside, "
                 f"as {self.label} needs; magnitude or taylor would fit"
+            )
+        if hidden and layer.gemm is not None and layer.gemm.stacked:
+            return (
+                "is a stack of experts, whose inputs cannot be seen from outside, as "
+                f"{self.label} needs; magnitude or taylor would fit"
             )
         return None
 

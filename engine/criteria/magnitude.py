@@ -23,8 +23,9 @@ class Magnitude(Criterion):
     kind: ClassVar[str] = "magnitude"
     label: ClassVar[str] = "Magnitude"
     rank: ClassVar[int] = 10
+    entrywise: ClassVar[bool] = True
     norm: int = setting(2, low=1, high=2, help="1 sums |w| over a unit, 2 sums w².")
 
     def scores(self, weight: Tensor, statistics: Statistics = NOTHING) -> Tensor:
-        size = weight.detach().float().abs()
-        return size if self.norm == 1 else size.square_()
+        weight = weight.detach().float()
+        return weight.abs() if self.norm == 1 else weight.square()

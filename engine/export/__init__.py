@@ -12,27 +12,35 @@ from .base import Difference, Exported, Mismatch, TensorRow
 if TYPE_CHECKING:
     from ..masks import Masks
     from ..models.model import Model
+    from ..nested import Levels
     from .base import Exporter
 
-FORMATS = ("onnx", "safetensors", "compressed")
-SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors", "compressed": ".safetensors"}
+FORMATS = ("onnx", "safetensors", "compressed", "nested")
+SUFFIXES = {**dict.fromkeys(FORMATS, ".safetensors"), "onnx": ".onnx"}
 
 
-def export(model: Model, masks: Masks, format: str, path: str | Path) -> Exported:
+def export(
+    model: Model, masks: Masks, format: str, path: str | Path, levels: Levels | None = None
+) -> Exported:
     """Write `model` with its masks committed to the file `path` and compare what can be read back.
 
     `format` is one of `FORMATS`. The comparison runs on a temporary file beside `path`, which takes
     the place of `path` only afterwards: whatever goes wrong, a file that was there stays.
+    ``nested`` takes `levels` and holds them all; every other format holds `masks`.
 
     Raises BadInput for an unknown format, a path that can't be written, a full disk, or a model
     that the format can't hold; Mismatch if the file does not give the model back.
     """
+    from ..permute import folded
     from .base import Source
 
-    exporter = _exporter(format)
+    exporter = _exporter(format, levels)
     path = Path(path)
+    if levels is not None and format == "nested":
+        masks = levels.masks[0]
+    inner, inner_masks, notes = folded(model, masks)
     with replacing(path) as temporary:
-        source = Source(model, masks)
+        source = Source(inner, inner_masks)
         draft = exporter.write(source, temporary)
         difference = exporter.compare(source, temporary)
         if not difference.equal:
@@ -49,11 +57,12 @@ def export(model: Model, masks: Masks, format: str, path: str | Path) -> Exporte
         tensors=draft.tensors,
         max_difference=difference.max_difference,
         equal=difference.equal,
-        notes=draft.notes,
+        notes=(*draft.notes, *notes),
+        shared=draft.shared,
     )
 
 
-def _exporter(format: str) -> Exporter:
+def _exporter(format: str, levels: Levels | None) -> Exporter:
     if format == "onnx":
         from .onnx_file import Onnx
 
@@ -66,6 +75,15 @@ def _exporter(format: str) -> Exporter:
         from .compressed_file import CompressedFile
 
         return CompressedFile()
+    if format == "nested":
+        from .nested_file import NestedFile
+
+        if levels is None:
+            raise BadInput(
+                "format nested holds several levels of one run, and this one has none; prune with "
+                "schedule: nested first, or export to compressed"
+            )
+        return NestedFile(levels)
     raise BadInput(f"unknown export format '{format}'{nearest(format, FORMATS)}")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..levels import SharedBytes
     from ..masks import Masks
     from ..models.model import Model
 
@@ -41,7 +42,8 @@ class Exported:
 
     `max_difference` is the largest absolute difference that reading it back showed: of any weight,
     or for ONNX of any output against the masked model in torch. `notes` are sentences for the
-    person, such as what could not be made smaller.
+    person, such as what could not be made smaller. `shared` says what sharing weights among levels
+    costs, where the file has several.
     """
 
     path: Path
@@ -52,15 +54,18 @@ class Exported:
     max_difference: float
     equal: bool
     notes: tuple[str, ...] = ()
+    shared: SharedBytes | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as the command line prints them."""
-        return {
+        """Plain values, as the command line prints them; ``shared`` only with nested levels."""
+        data = {
             **vars(self),
             "path": str(self.path),
             "tensors": [row.to_json() for row in self.tensors],
             "notes": list(self.notes),
         }
+        shared = data.pop("shared")
+        return data if shared is None else {**data, "shared": shared.to_json()}
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Draft:
 
     tensors: tuple[TensorRow, ...]
     notes: tuple[str, ...] = ()
+    shared: SharedBytes | None = None
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Onnx(Exporter):
 
 def _smaller(source: Source) -> tuple[nn.Module, tuple[str, ...]]:
     """A copy of the module with masks committed, whole outputs taken out where that is possible."""
-    from ..compact import compact
+    from ..compaction import compact
 
     model = source.model
     model.runnable()
@@ -81,10 +81,18 @@ def _smaller(source: Source) -> tuple[nn.Module, tuple[str, ...]]:
             f"no example input is known for {model.address}, and ONNX needs one; give the "
             "architecture's module an attribute example_inputs, or export to safetensors"
         )
-    if not any(not bool(mask.any(dim=1).all()) for mask in source.masks.layers.values()):
+    if not any(_frees_channels(mask) for mask in source.masks.layers.values()):
         return _committed(source), ()
     result = compact(model, source.masks)
     return result.module, tuple(result.notes)
+
+
+def _frees_channels(mask: Tensor) -> bool:
+    """Whether a bool [out, in] mask has an empty row or column, which may make the model smaller.
+
+    An empty column is an input that is not read: of an attention head, or of a layer before it.
+    """
+    return not bool(mask.any(dim=1).all()) or not bool(mask.any(dim=0).all())
 
 
 def _committed(source: Source) -> nn.Module:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..compact import committed, compact, count
+from ..allocation import Share
+from ..allocation.whole import choose_layers
+from ..compaction import committed, compact, count
 from ..criteria import CRITERIA
 from ..dependencies import Channels, first_line, trace
 from ..errors import BadInput
+from ..gemm import Gemm
 from ..masks import Masks
 from ..models.model import Model
 from ..patterns import Pattern
@@ -117,7 +121,7 @@ class Bench:
         all_of_it = len(paths) == len(self._model.info.prunable)
         combinations = []
         for pattern in patterns:
-            fits = [path for path in paths if self._fits(pattern, path)]
+            fits = self._fitting(pattern, paths)
             if not fits:
                 raise BadInput(f"none of the layers can take the pattern {_word(pattern)}")
             fixed = pattern.fixed_sparsity
@@ -187,28 +191,47 @@ class Bench:
                 best[path] = timing
         return best
 
-    def _fits(self, pattern: Pattern, path: str) -> bool:
-        gemm = self._model.info.layer(path).gemm
-        assert gemm is not None
-        misfit = pattern.misfit(gemm)
-        if misfit:
-            self._skip(f"{path} {misfit}")
-        return misfit is None
+    def _fitting(self, pattern: Pattern, paths: list[str]) -> list[str]:
+        """Those of `paths` that can take the pattern; says for each reason once which can't."""
+        misfits: dict[str, list[str]] = {}
+        fits = []
+        for path in paths:
+            misfit = pattern.misfit(self._model.info.layer(path))
+            if misfit is None:
+                fits.append(path)
+            else:
+                misfits.setdefault(misfit, []).append(path)
+        for misfit, [first, *others] in misfits.items():
+            self._skip(f"{first} {misfit}" + (f" (and {len(others)} more)" if others else ""))
+        return fits
 
     def _trial(
         self, pattern: Pattern, sparsity: float, paths: list[str], channels: Channels
     ) -> Trial:
         """Masks by magnitude, with what goes along with removed outputs."""
-        criterion, masks = CRITERIA.parse("magnitude"), Masks()
-        for path in paths:
+        masks = Masks()
+        for path, share in self._wanted(pattern, sparsity, paths).items():
             gemm = self._model.info.layer(path).gemm
-            scores = criterion.scores(self._model.matrix(path))
-            masks.layers[path] = pattern.mask(scores, sparsity, gemm)
+            masks.layers[path] = pattern.mask(self._scores(path), share, gemm)
             if pattern.removes:
                 alive = masks.layers[path].any(dim=1)
                 for name in channels.vectors(path):
                     masks.vectors[name] = masks.vectors.get(name, alive) & alive
         return Trial(masks, dict.fromkeys(paths, _word(pattern)), pattern.removes)
+
+    def _wanted(self, pattern: Pattern, sparsity: float, paths: list[str]) -> dict[str, float]:
+        """The same sparsity for every layer; 0 or 1 where layers go or stay as a whole."""
+        if not pattern.whole:
+            return dict.fromkeys(paths, sparsity)
+        shares = {}
+        for path in paths:
+            scores = self._scores(path)
+            gemm = Gemm(tuple(scores.shape))
+            shares[path] = Share(sparsity, gemm, partial(pattern.pool, scores, gemm))
+        return choose_layers(shares)
+
+    def _scores(self, path: str) -> Tensor:
+        return CRITERIA.parse("magnitude").scores(self._model.matrix(path))
 
     def _alone_among(self, paths: list[str]) -> list[str]:
         """Those of `paths` that can be measured by themselves; says once which can't, and why."""

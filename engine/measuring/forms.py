@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.gather import ChannelConv2d, GroupedConv2d, GroupedLinear
-from ..compact import cut_outputs
-from ..dependencies import is_depthwise
+from ..compaction import cut_outputs, is_depthwise
 
 DENSE = "dense"
 GATHER = "grouped (gather)"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import BadInput
 from .model import Inputs
@@ -58,20 +56,7 @@ def from_config(config: dict[str, Any]) -> Architecture:
 
     Raises whatever transformers raises for a configuration that it does not know.
     """
-    from . import huggingface
+    from . import huggingface, transformers_inputs
 
     module = huggingface.build(config)
-    return Architecture(module, *huggingface.example(module))
-
-
-def fill(module: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
-    """Put `state` into `module`, dtypes too; raises BadInput that begins with `problem`."""
-    for name, tensor in chain(module.named_parameters(), module.named_buffers()):
-        if name in state:
-            tensor.data = tensor.data.to(state[name].dtype)
-    try:
-        module.load_state_dict(dict(state))
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).split("\n") if line.strip()]
-        reason = lines[min(1, len(lines) - 1)]
-        raise BadInput(f"{problem}: {reason[:200]}{' …' if len(reason) > 200 else ''}") from None
+    return Architecture(module, *transformers_inputs.example(module))

@@ -6,12 +6,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
 from ..gemm import Gemm
+from ..levels import index_of
 from ..paths import local_path
 from .header import read_header
 
@@ -28,9 +29,11 @@ VERSION = 1
 class About:
     """The JSON under the metadata key ``secateur``.
 
-    `layout` is ``"dense"`` (tensors under the model's own names) or ``"compressed"`` (tensors under
-    ``NAME.PART``). `address`, `arch` and `config` say how to build the module. `tensors` describes
-    each compressed tensor. `tied` maps the names that are not in the file to the one they share.
+    `layout` is ``"dense"`` (tensors under the model's own names), ``"compressed"`` (tensors under
+    ``NAME.PART``) or ``"nested"`` (the same, and in ``NAME.levels`` at which of the `levels`,
+    rising sparsities, each weight is kept). `address`, `arch` and `config` say how to build the
+    module. `tensors` describes each compressed tensor. `tied` maps the names that are not in the
+    file to the one they share.
     """
 
     layout: str
@@ -39,6 +42,7 @@ class About:
     config: dict[str, Any] | None = None
     tied: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    levels: list[float] = field(default_factory=list)
 
     @classmethod
     def of(cls, model: Model, layout: str, tied: dict[str, str], **more: Any) -> About:
@@ -70,7 +74,8 @@ class About:
             values = json.loads(text)
             version = values.pop("version")
             if version == VERSION:
-                return cls(**values)
+                about = cls(**values)
+                return replace(about, levels=[float(level) for level in about.levels])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise BadInput(f"{path} is damaged: what it says of itself cannot be read") from None
         raise BadInput(f"{path} is of version {version}; this program reads version {VERSION}")
@@ -91,26 +96,68 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, st
         raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file by the model's own names, zeros filled in.
+@dataclass(frozen=True)
+class Stored:
+    """What a file holds: `state` by the model's own names at the loosest level, zeros filled in.
 
-    Names that share a weight share the tensor. Raises BadInput for a damaged file.
+    Names that share a weight share the tensor. `ranks` are uint8 in the shape of the tensors that
+    differ between `levels`: at level k what has a rank below k is zero too.
     """
+
+    state: dict[str, Tensor]
+    ranks: dict[str, Tensor]
+    levels: tuple[float, ...]
+
+
+def read_state(path: Path, level: float | None = None) -> dict[str, Tensor]:
+    """All tensors of a safetensors file at one of its levels, None: the loosest; see `Stored`.
+
+    Raises BadInput for a damaged file, and for a level that it does not have.
+    """
+    about = About.read(path)
+    index = index_of(about.levels if about else (), level, path)
+    stored = read_stored(path)
+    changed: dict[int, Tensor] = {}
+    for name, ranks in stored.ranks.items() if index else ():
+        tensor = stored.state[name]
+        changed[id(tensor)] = tensor.masked_fill(ranks < index, 0)
+    return {name: changed.get(id(tensor), tensor) for name, tensor in stored.state.items()}
+
+
+def read_stored(path: Path) -> Stored:
+    """All that a safetensors file holds. Raises BadInput for a damaged file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     about = About.read(path)
+    ranks: dict[str, Tensor] = {}
     try:
-        stored = load_file(path)
-        if about is not None and about.layout == "compressed":
-            state = {name: _unpack(name, row, stored) for name, row in about.tensors.items()}
+        tensors = load_file(path)
+        if about is not None and about.layout in ("compressed", "nested"):
+            state = {name: _unpack(name, row, tensors) for name, row in about.tensors.items()}
+            for name, row in about.tensors.items():
+                if "levels" in row:
+                    ranks[name] = _ranks(name, row, tensors, state[name])
         else:
-            state = stored
+            state = tensors
         for name, kept in (about.tied if about else {}).items():
             state[name] = state[kept]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise BadInput(f"{path} is damaged: {str(error)[:200]}") from None
-    return state
+    return Stored(state, ranks, tuple(about.levels) if about else ())
+
+
+def _ranks(
+    name: str, row: Mapping[str, Any], stored: Mapping[str, Tensor], tensor: Tensor
+) -> Tensor:
+    """The level index of a tensor, in its shape."""
+    from ...kernels.formats import LevelIndex
+
+    index = LevelIndex.from_part(stored[f"{name}.levels"], row["levels"])
+    if row["format"] == "whole":
+        return index.ranks(tensor != 0)
+    gemm = Gemm.from_json(row["gemm"])
+    return gemm.store(index.ranks(gemm.view(tensor) != 0))
 
 
 def _unpack(name: str, row: Mapping[str, Any], stored: Mapping[str, Tensor]) -> Tensor:

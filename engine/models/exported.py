@@ -14,17 +14,25 @@ if TYPE_CHECKING:
     from .architecture import Architecture
 
 
-def load(path: str | Path, *, arch: str | None = None) -> nn.Module:
+def load(path: str | Path, *, arch: str | None = None, level: float | None = None) -> nn.Module:
     """Return the module of a compressed or dense safetensors file that export wrote.
 
-    Weights and dtypes are exactly those that were exported, zeros where they were pruned; the
-    module is on the CPU and in eval mode. Nothing is fetched and no code from the file is run.
+    `level` is the sparsity of one of the levels of a nested file, None its loosest. Weights and
+    dtypes are exactly those that were exported, zeros where they were pruned; the module is on the
+    CPU and in eval mode. Nothing is fetched and no code from the file is run.
 
     `arch` names the architecture of a file that does not know its own: ``torchvision:NAME``,
     ``sample:NAME`` or ``package.module:factory``; it wins over what the file says. Raises BadInput
-    for a file that is damaged, whose architecture is not known, or whose weights do not fit it.
+    for a file that is damaged, whose architecture is not known, whose weights do not fit it, or
+    that has no such level.
     """
     path = Path(path)
+    found, about = known_architecture(path, arch)
+    return filled(path, found, about, arch, level).module
+
+
+def known_architecture(path: Path, arch: str | None) -> tuple[Architecture, About | None]:
+    """What the file at `path` is to be loaded into, and what it says; BadInput if nobody knows."""
     about = About.read(path)
     found = architecture_of(path, about, arch)
     if found is None:
@@ -33,15 +41,21 @@ def load(path: str | Path, *, arch: str | None = None) -> nn.Module:
             f"{path} holds {whose}, whose architecture is not known here; name it with arch, for "
             f"example arch='{(about and about.arch) or 'torchvision:resnet18'}'"
         )
-    return filled(path, found, about, arch).module
+    return found, about
 
 
-def filled(path: Path, found: Architecture, about: About | None, arch: str | None) -> Architecture:
-    """Put the file's weights into the module of `found`; returns `found`, in eval mode."""
-    from .architecture import fill
+def filled(
+    path: Path,
+    found: Architecture,
+    about: About | None,
+    arch: str | None,
+    level: float | None = None,
+) -> Architecture:
+    """Put the file's weights at `level` into the module of `found`; returns it, in eval mode."""
+    from .fill import fill
 
     whose = arch or (about and about.address)
-    fill(found.module, read_state(path), f"{path} does not fit {whose}")
+    fill(found.module, read_state(path, level), f"{path} does not fit {whose}")
     found.module.eval()
     return found
 

@@ -1,65 +1,109 @@
-"""Operations of each layer on one example, counted on the meta device: no arithmetic is done."""
+"""Operations of each layer on one example, counted where its weight is really multiplied.
+
+The model runs on the meta device, where no arithmetic is done, and every operation that reads a
+weight is seen: also of attention and experts, which use their weights without calling a module.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..info import LayerInfo
 from .model import Inputs
 
+_PRODUCTS = {"mm", "bmm", "mv", "dot", "_grouped_mm", "grouped_mm_fallback"}
+_SUMMED_PRODUCTS = {"addmm", "addmv", "baddbmm"}  # the sum's other part comes first
+_COPIES = {"_to_copy", "clone", "_unsafe_view"}
 
-def count_flops(module: nn.Module, inputs: Inputs, rows: list[LayerInfo]) -> dict[str, int]:
+
+class TooLong(Exception):
+    """A model that did not end in time."""
+
+
+def count_flops(
+    module: nn.Module, inputs: Inputs, rows: list[LayerInfo], seconds: float = 20.0
+) -> dict[str, int]:
     """FLOPs by layer path for one sample; a multiply-add counts as two.
 
-    Raises whatever the model raises when it cannot run on the meta device.
+    What cannot run without values (such as a loop over what a mask holds) runs for real instead.
+    Raises whatever the model raises then, and TooLong after so many `seconds` of wall time.
     """
-    by_module: dict[str, list[LayerInfo]] = {}
-    for row in rows:
-        if row.gemm is not None and row.kind not in ("Embedding", "EmbeddingBag"):
-            by_module.setdefault(row.weight.rpartition(".")[0], []).append(row)
-    flops: dict[str, int] = {}
-    handles = []
-    for path, found in by_module.items():
-        child = module.get_submodule(path)
-
-        def count(m: nn.Module, args: Any, kwargs: Any, output: Any, found: Any = found) -> None:
-            for row in found:
-                uses = _uses(m, args, kwargs, output)
-                flops[row.path] = flops.get(row.path, 0) + 2 * row.gemm.stored_numel * uses
-            if isinstance(m, nn.MultiheadAttention):
-                # Its output projection is multiplied without calling the submodule.
-                out = found[0].weight.rpartition(".")[0] + ".out_proj"
-                if out in by_module:
-                    size = m.out_proj.weight.numel()
-                    flops[out] = flops.get(out, 0) + 2 * size * _uses(m, args, kwargs, output)
-
-        handles.append(child.register_forward_hook(count, with_kwargs=True))
+    deadline = time.monotonic() + seconds
+    names = {row.weight: row.path for row in rows if row.gemm and "Embedding" not in row.kind}
+    args, kwargs = inputs(1)
+    known = {**module.state_dict(keep_vars=True), **dict(_buffers(module))}
+    meta = {name: tensor.detach().to("meta") for name, tensor in known.items()}
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        args, kwargs = inputs(1)
-        state = {k: v.detach().to("meta") for k, v in module.state_dict(keep_vars=True).items()}
-        state |= {n: b.to("meta") for n, b in module.named_buffers(remove_duplicate=False)}
-        with torch.no_grad():
-            torch.func.functional_call(module, state, _meta(args), _meta(kwargs), tie_weights=False)
+        with torch.no_grad(), _Counter(names, meta, deadline) as counter:
+            torch.func.functional_call(module, meta, _meta(args), _meta(kwargs), tie_weights=False)
+    except TooLong:
+        raise
+    except Exception:  # any model code may run here, and may ask for values
+        with torch.no_grad(), _Counter(names, known, deadline) as counter:
+            module(*args, **kwargs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-        for handle in handles:
-            handle.remove()
-    return flops
+    return counter.flops
 
 
-def _uses(module: nn.Module, args: Any, kwargs: Any, output: Any) -> int:
-    """How many times the weight matrix is multiplied with a vector."""
-    first = args[0] if args else next(iter(kwargs.values()))
-    if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
-        return first.numel() // module.in_channels
-    if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        return output.numel() // module.out_channels
-    return first.numel() // first.shape[-1]
+def _buffers(module: nn.Module) -> Iterable[tuple[str, Tensor]]:
+    """Those too that the state dict leaves out."""
+    return module.named_buffers(remove_duplicate=False)
+
+
+class _Counter(TorchDispatchMode):
+    """Adds up `flops` by path while a model runs on the tensors `state`, until `deadline`."""
+
+    def __init__(
+        self, names: Mapping[str, str], state: Mapping[str, Tensor], deadline: float
+    ) -> None:
+        super().__init__()
+        self._deadline = deadline
+        self.flops: dict[str, int] = {}
+        # A view of a weight, such as its transpose or one third of it, has the weight's storage.
+        self._paths = {_storage(state[name]): path for name, path in names.items()}
+        self._kept: list[Tensor] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if time.monotonic() > self._deadline:
+            raise TooLong("the model did not end in time")
+        output = func(*args, **(kwargs or {}))
+        paths = [self._paths.get(_storage(a)) for a in args if isinstance(a, Tensor)]
+        for path in {path for path in paths if path is not None}:
+            name = func.overloadpacket.__name__
+            self.flops[path] = self.flops.get(path, 0) + _flops(name, args, output)
+            if name in _COPIES and output.is_meta:
+                self._paths[_storage(output)] = path
+                self._kept.append(output)  # so that no other tensor gets its place
+        return output
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _flops(name: str, args: tuple[Any, ...], output: Any) -> int:
+    """What one operation on a weight costs; 0 for one that is no product."""
+    if name in _PRODUCTS:
+        return 2 * int(output.numel()) * int(args[0].shape[-1])
+    if name in _SUMMED_PRODUCTS:
+        return 2 * int(output.numel()) * int(args[1].shape[-1])
+    if name == "convolution":
+        x, weight, transposed = args[0], args[1], args[6]
+        # Each place of the smaller side meets each weight of its channel once.
+        places = x.numel() // weight.shape[0] if transposed else output.numel() // weight.shape[0]
+        return 2 * int(weight.numel()) * int(places)
+    return 0
 
 
 def _meta(value: Any) -> Any:

@@ -11,7 +11,8 @@ from torch import nn
 
 from ..errors import BadInput
 from .build import from_module
-from .model import Inputs, Model
+from .model import Model
+from .transformers_inputs import example
 
 
 def open_folder(path: Path) -> Model:
@@ -98,45 +99,3 @@ def _refuse_unreadable(config: Any, address: str) -> None:
     if quantization:
         method = dict(quantization).get("quant_method", "quantised")
         raise BadInput(f"{address} is stored as {method}; open the model before it was compressed")
-
-
-def example(module: nn.Module) -> tuple[Inputs | None, str]:
-    """Inputs of the kind that the model's main input names; None where it is not known."""
-    config: Any = module.config
-    sub = getattr(config, "vision_config", None)
-    main = getattr(module, "main_input_name", "input_ids")
-    shapes: dict[str, tuple[int, ...]] = {}
-    if main == "pixel_values":
-        shapes["pixel_values"] = _image(sub or config)
-    elif main == "input_values":
-        shapes["input_values"] = (16000,)
-    elif main == "input_features":
-        frames = 2 * getattr(config, "max_source_positions", 1500)
-        shapes["input_features"] = (getattr(config, "num_mel_bins", 80), frames)
-    elif main != "input_ids":
-        return None, ""
-    text = getattr(config, "text_config", None) or config
-    length = min(32, getattr(text, "max_position_embeddings", 32) or 32)
-    tokens = {"input_ids"} if main == "input_ids" else set()
-    if getattr(config, "is_encoder_decoder", False):
-        tokens.add("decoder_input_ids")
-    if main == "input_ids" and sub is not None:
-        shapes["pixel_values"] = _image(sub)
-
-    def make(batch: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        generator = torch.Generator().manual_seed(0)
-        kwargs: dict[str, Any] = {
-            name: torch.randn(batch, *shape, generator=generator) for name, shape in shapes.items()
-        }
-        for name in sorted(tokens):
-            kwargs[name] = torch.randint(text.vocab_size, (batch, length), generator=generator)
-        return (), kwargs
-
-    words = [f"{name} {'×'.join(map(str, shape))}" for name, shape in shapes.items()]
-    return make, ", ".join([*words, *(f"{name} {length}" for name in sorted(tokens))])
-
-
-def _image(config: Any) -> tuple[int, ...]:
-    size = getattr(config, "image_size", 224)
-    high, wide = (size, size) if isinstance(size, int) else tuple(size)
-    return getattr(config, "num_channels", 3), high, wide

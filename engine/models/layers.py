@@ -58,6 +58,10 @@ def _rows_of(module: nn.Module) -> Iterator[_Row]:
         yield from _attention(module, own)
     elif isinstance(module, _RECURRENT):
         yield from _recurrent(module, own)
+    elif _is_router(module):
+        yield _matrix(module, own)
+    elif _is_experts(module):
+        yield from _experts(module, own)
     elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         gemm = Gemm(tuple(module.weight.shape))
         yield _Row("weight", gemm, "an embedding is looked up, not multiplied", extra=_rest(own))
@@ -91,6 +95,29 @@ def _matrix(module: nn.Module, own: list[str], transposed: bool = False) -> _Row
 def _is_hf_conv1d(module: nn.Module) -> bool:
     kind = type(module)
     return kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers.")
+
+
+def _is_router(module: nn.Module) -> bool:
+    """Whether it is one of transformers' routers, which multiply with a weight [experts, in]."""
+    kind, weight = type(module), module._parameters.get("weight")
+    named = kind.__name__.endswith("Router") and kind.__module__.startswith("transformers.")
+    return named and weight is not None and weight.ndim == 2
+
+
+def _is_experts(module: nn.Module) -> bool:
+    """Whether it is a stack of experts as transformers stores them: see its integrations/moe.py."""
+    return isinstance(getattr(module, "is_transposed", None), bool) and any(
+        parameter is not None and parameter.ndim == 3 for parameter in module._parameters.values()
+    )
+
+
+def _experts(module: nn.Module, own: list[str]) -> Iterator[_Row]:
+    for name in own:
+        shape = tuple(getattr(module, name).shape)
+        if len(shape) == 3:
+            bias = (f"{name}_bias",) if f"{name}_bias" in own else ()
+            transposed = bool(module.is_transposed)
+            yield _Row(name, Gemm(shape, (), shape[0], transposed), own_path=True, extra=bias)
 
 
 def _looks_like_norm(module: nn.Module, own: list[str]) -> bool:

@@ -6,6 +6,7 @@ Safe by default: tensors are loaded without running code, and no remote code is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,35 @@ def open_model(address: str, *, arch: str | None = None, trust_pickle: bool = Fa
             raise BadInput(f"{address} names no model; write {scheme}:NAME")
         if arch is not None:
             raise BadInput(f"--arch goes with a file of weights, not with {address}")
-        return _SCHEMES[scheme](rest)
-    return _open_path(address, arch, trust_pickle)
+        return _followed(_SCHEMES[scheme](rest))
+    return _followed(_open_path(address, arch, trust_pickle))
+
+
+def _followed(model: Model) -> Model:
+    """The same model; its table says what hangs together, and its notes why that is not known."""
+    if model.module is None:
+        return model
+    from ..dependencies import trace
+
+    channels = trace(model)
+    layers = []
+    for row in model.info.layers:
+        if row.gemm is not None:
+            row = replace(
+                row,
+                gemm=replace(row.gemm, head=channels.heads(row.path) or 0),
+                fixed=channels.fixed(row.path),
+                also=channels.also(row.path),
+                branch=channels.branch(row.path),
+            )
+        layers.append(row)
+    notes = model.info.notes
+    if channels.problem is not None:
+        notes = (*notes, f"no outputs can be removed: {channels.problem}")
+    elif channels.note:
+        notes = (*notes, channels.note)
+    model.info = replace(model.info, layers=tuple(layers), notes=notes)
+    return model
 
 
 def inspect_model(

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput, NeedsConsent
-from .architecture import Architecture, build, fill
+from .architecture import Architecture, build
 from .build import from_module
+from .fill import fill
 from .header import Header, read_header
 from .layers import with_densities
 from .model import Model

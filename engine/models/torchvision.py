@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import BadInput, nearest
 from .build import from_module
+from .fill import fill
 from .model import Inputs, Model
 
 # These two warn unless told how to initialise; the fast way draws the same kind of weights.
@@ -45,7 +46,7 @@ def open_network(rest: str) -> Model:
         )
     module = build(name)
     if weights is not None:
-        module.load_state_dict(_trained(name, weights))
+        fill(module, _trained(name, weights), f"the weights of torchvision:{name} do not fit")
     make, text = example(module)
     return from_module(
         module, address=f"torchvision:{rest}", name=name, inputs=make, input_text=text

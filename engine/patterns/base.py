@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
 from ..gemm import Gemm
@@ -10,6 +11,8 @@ from ..settings import Family, Setting
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..info import LayerInfo
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,16 @@ class Pattern(Setting):
 
     `unit` names one unit for the person ("2 of 4 rows kept"); `format` is the sparse format that
     the pattern packs into; `removes` says that whole outputs go, so that a compacted layer is
-    smaller; `pictured_on_kernels` that its example is a convolution's.
+    smaller; `whole` that its one unit is the layer, so that which go is decided among layers;
+    `runs` that it lies on neighbouring inputs, so that their order matters;
+    `pictured_on_kernels` that its example is a convolution's.
     """
 
     unit: ClassVar[str] = "weight"
     format: ClassVar[str] = "bitmap"
     removes: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+    runs: ClassVar[bool] = False
     pictured_on_kernels: ClassVar[bool] = False
 
     @property
@@ -34,8 +41,16 @@ class Pattern(Setting):
         """The sparsity that the pattern itself dictates (N:M), or None if a rule chooses it."""
         return None
 
-    def misfit(self, gemm: Gemm) -> str | None:
-        """Why the pattern cannot lie on this layer, in words after its path; None if it can."""
+    @property
+    def free(self) -> bool:
+        """Whether any set of kept units is a mask of this pattern."""
+        return type(self).mask is Pattern.mask and not self.whole
+
+    def misfit(self, layer: LayerInfo) -> str | None:
+        """Why the pattern cannot lie on this prunable layer and what would fit it instead.
+
+        In words after the layer's path; None if it can.
+        """
         return None
 
     def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:
@@ -53,22 +68,50 @@ class Pattern(Setting):
         """Inverse of `pool` for booleans: unit flags back as a bool [out, in] mask."""
         return units
 
+    def going(self, sparsity: float, units: int) -> int:
+        """How many of a layer's equal units go: the nearest, and never the last one."""
+        return min(round(sparsity * units), units if self.whole else units - 1)
+
+    def going_entries(self, sparsity: float, sizes: Tensor) -> float:
+        """How many entries go in units of unequal `sizes`: so many that never all units do."""
+        total = int(sizes.sum())
+        # From here on it would be nearer to prune them all than all but the last.
+        return min(sparsity * total, total - int(sizes.max()) / 2)
+
     def mask(self, scores: Tensor, sparsity: float, gemm: Gemm | None = None) -> Tensor:
         """Return the bool [out, in] mask, True where kept, that prunes the lowest-scored units.
 
         `scores` is [out, in] of any floating dtype, `sparsity` the share of entries to prune in
         [0, 1). `gemm` is needed where the pattern looks at kernels; without it W is a plain matrix.
-        Ties fall to the lower index, so that equal scores give equal masks every time.
+        The best unit stays whatever `sparsity` is, so that rounding empties no layer. Ties fall to
+        the lower index, so that equal scores give equal masks every time.
         """
+        gemm = gemm or Gemm(tuple(scores.shape))
+        return self._choose(self.pool(scores.float(), gemm), sparsity, gemm)
+
+    def mask_within(
+        self, scores: Tensor, sparsity: float, looser: Tensor, gemm: Gemm | None = None
+    ) -> Tensor:
+        """Like `mask`, but nothing is kept that the mask `looser` of this pattern does not keep.
+
+        `looser` is bool [out, in], of a sparsity no higher than `sparsity`, and may have been
+        chosen by other scores. There is none for a pattern with a `fixed_sparsity`.
+        """
+        gemm = gemm or Gemm(tuple(scores.shape))
+        gone = self.pool(looser.float(), gemm) == 0
+        units = self.pool(scores.float(), gemm).masked_fill(gone, -inf)
+        # Of units of unequal size more may have gone than would be nearest now.
+        return self._choose(units, sparsity, gemm) & looser
+
+    def _choose(self, units: Tensor, sparsity: float, gemm: Gemm) -> Tensor:
+        """The mask that prunes the lowest of `units`, as `pool` gives them."""
         from ...kernels.select import lowest, lowest_by_size
 
-        gemm = gemm or Gemm(tuple(scores.shape))
-        units = self.pool(scores.float(), gemm)
         sizes = self.sizes(gemm)
         if sizes is None:
-            pruned = lowest(units, round(sparsity * units.numel()))
+            pruned = lowest(units, self.going(sparsity, units.numel()))
         else:
-            pruned = lowest_by_size(units, sizes, sparsity * scores.numel())
+            pruned = lowest_by_size(units, sizes, self.going_entries(sparsity, sizes))
         return self.spread(~pruned, gemm)
 
 

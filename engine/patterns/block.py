@@ -12,6 +12,8 @@ from .base import PATTERNS, Pattern
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..info import LayerInfo
+
 
 @PATTERNS.register
 @dataclass(frozen=True)
@@ -25,11 +27,14 @@ class Block(Pattern):
     short: ClassVar[str] = "block:{height}x{width}"
     label: ClassVar[str] = "block"
     rank: ClassVar[int] = 30
+    runs: ClassVar[bool] = True
     unit: ClassVar[str] = "block"
     height: int = setting(4, low=1, high=1024, help="Outputs in one tile.")
     width: int = setting(4, low=1, high=1024, help="Inputs in one tile.")
 
-    def misfit(self, gemm: Gemm) -> str | None:
+    def misfit(self, layer: LayerInfo) -> str | None:
+        gemm = layer.gemm
+        assert gemm is not None
         out, ins = gemm.shape
         if self.height > out or self.width > ins:
             fits = f"block:{min(self.height, out)}x{min(self.width, ins)}"

@@ -8,6 +8,7 @@ from typing import ClassVar
 from ..errors import BadInput
 from ..settings import setting
 from .base import SCHEDULES, Schedule
+from .curve import stepped, three_quarters
 
 
 @SCHEDULES.register
@@ -34,14 +35,7 @@ class AGP(Schedule):
             raise BadInput(f"agp: end must come after begin ({self.begin}), not at {self.end}")
 
     def last_step(self, total: int) -> int:
-        return self.end if self.end is not None else max(self.begin + 1, total * 3 // 4)
+        return three_quarters(self.end, self.begin, total)
 
     def target(self, step: int, total: int, final: float) -> float | None:
-        end = self.last_step(total)
-        if step < self.begin or step > end:
-            return None
-        if step != end and (step - self.begin) % self.every:
-            return None
-        start = min(self.initial, final)
-        left = 1 - (step - self.begin) / (end - self.begin)
-        return final + (start - final) * left**3
+        return stepped(step, self.begin, self.last_step(total), self.every, self.initial, final)

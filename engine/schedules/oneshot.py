@@ -5,17 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..settings import setting
 from .base import SCHEDULES, Schedule
 
 
 @SCHEDULES.register
 @dataclass(frozen=True)
 class OneShot(Schedule):
-    """All weights go at once; retraining, if any, comes after."""
+    """All weights go at once; retraining, if any, comes after.
+
+    With fresh weights it is pruning at initialisation, as SNIP does it: they are drawn anew,
+    pruned, and then trained for the first time.
+    """
 
     kind: ClassVar[str] = "oneshot"
     label: ClassVar[str] = "One-shot"
     rank: ClassVar[int] = 10
+    fresh: bool = setting(
+        False, label="Fresh weights", help="Draw the weights anew before pruning."
+    )
 
-    def target(self, step: int, total: int, final: float) -> float | None:
-        return final if step == 0 else None
+    @property
+    def draws_anew(self) -> bool:
+        return self.fresh

@@ -122,10 +122,13 @@ class Previews:
 
     def _make(self, info: LayerInfo, gemm: Gemm, rule: Rule, context: Context) -> Preview:
         layer, pattern, matrix = info.path, rule.pattern, self._matrix(info.path)
-        misfit = pattern.misfit(gemm) or rule.criterion.misfit(info, pattern)
+        misfit = pattern.misfit(info) or rule.criterion.misfit(info, pattern)
         dense = rule.sparsity == 0 and pattern.fixed_sparsity is None and pattern.unit == "weight"
         if misfit is not None or dense:
             return Preview(None, 0.0, 1.0, matrix.size, matrix.size, "weight", misfit)
+        if pattern.whole:
+            waits = "goes or stays as a whole; which layers of the plan go shows after the run"
+            return Preview(None, 0.0, 1.0, 1, 1, pattern.unit, waits=waits)
         try:
             scores = self._scores(layer, rule.criterion, context)
         except NotYet as reason:
@@ -165,14 +168,14 @@ class Previews:
             ranking = self._cache.fetch(
                 key, lambda: Ranking(pattern.pool(scores, gemm)), lambda made: made.nbytes
             )
-            pruned = ranking.lowest(round(rule.sparsity * ranking.count))
+            pruned = ranking.lowest(pattern.going(rule.sparsity, ranking.count))
         else:
             sized = self._cache.fetch(
                 key,
                 lambda: SizedRanking(pattern.pool(scores, gemm), sizes),
                 lambda made: made.nbytes,
             )
-            pruned = sized.lowest(rule.sparsity * scores.numel())
+            pruned = sized.lowest(pattern.going_entries(rule.sparsity, sizes))
         return pruned.logical_not_()
 
 

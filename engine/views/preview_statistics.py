@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..calibration.passes import Calibration, sharing
 from ..calibration.statistics import Collector
 from ..criteria import Criterion, Statistics
-from ..data import load_data
+from ..data import load_data, only_reads
 from ..evaluate import check_fits
 from ..models.model import Model
 from .cache import ByteCache
@@ -57,9 +57,14 @@ class PreviewStatistics:
                 f"is scored by {criterion.label} on calibration data, and the model brings none; "
                 "name some for its retraining"
             )
+        if not only_reads(address):
+            raise NotYet(
+                f"is scored by {criterion.label} on {address}, which only a run may load; "
+                "its mask appears after the run"
+            )
         layers = [layer for layer in model.info.prunable if criterion.misfit(layer) is None]
         criteria = {layer.path: criterion for layer in layers}
-        data = load_data(address)
+        data = load_data(address, model)
         check_fits(sharing(module, model.state).cpu(), data)
         calibration = Calibration(module, data, state=model.state, seed=context.seed)
         made = Collector(model.info, criteria, calibration, model.matrix, context.seed)

@@ -259,7 +259,9 @@ def example(pattern: Pattern) -> np.ndarray:
     """One picture of `examples`."""
     generator = torch.Generator().manual_seed(30)
     sparsity = 0.5 if pattern.fixed_sparsity is None else pattern.fixed_sparsity
-    plain = Gemm((_EXAMPLE, _EXAMPLE))
+    plain = Gemm((_EXAMPLE, _EXAMPLE), head=_EXAMPLE // 4)
+    if pattern.whole:
+        return _example_of_layers(pattern)
     if not pattern.pictured_on_kernels:
         mask = pattern.mask(torch.rand(plain.shape, generator=generator), sparsity, plain)
         return mask.to(torch.uint8).numpy()
@@ -269,6 +271,15 @@ def example(pattern: Pattern) -> np.ndarray:
     mask = pattern.mask(torch.rand(kernels.shape, generator=generator), sparsity, kernels)
     laid = mask.view(side, side, 3, 3).transpose(1, 2).reshape(_EXAMPLE, _EXAMPLE)
     return laid.to(torch.uint8).numpy()
+
+
+def _example_of_layers(pattern: Pattern) -> np.ndarray:
+    """Four layers of a model, two of which go."""
+    gemm = Gemm((_EXAMPLE // 2, _EXAMPLE // 2))
+    scores = torch.ones(gemm.shape)
+    stays, goes = pattern.mask(scores, 0.0, gemm), pattern.mask(scores, 1.0, gemm)
+    rows = [torch.cat(pair, dim=1) for pair in ((stays, goes), (goes, stays))]
+    return torch.cat(rows).to(torch.uint8).numpy()
 
 
 def _as_rule(rule: Rule | Mapping[str, Any]) -> Rule:

@@ -10,6 +10,7 @@ from .bitmap import Bitmap
 from .csr import CSR
 from .dense import Dense
 from .grouped import Grouped
+from .levels import LevelIndex
 from .nm import NM, fullest
 
 FORMATS: dict[str, type[SparseMatrix]] = {
@@ -24,6 +25,7 @@ __all__ = [
     "Candidate",
     "Dense",
     "Grouped",
+    "LevelIndex",
     "SparseMatrix",
     "Unfit",
     "fullest",

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from .base import SparseMatrix, check_shape, shape_of
-from .bits import pack_bits, unpack_bits
+from .bits import pack_bits, take, unpack_bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Bitmap(SparseMatrix):
         out, ins = matrix.shape
         matrix = matrix.detach()
         kept = matrix != 0
-        return cls((out, ins), pack_bits(kept), matrix[kept])
+        return cls((out, ins), pack_bits(kept), take(matrix, kept))
 
     def to_dense(self) -> Tensor:
         out, ins = self.shape

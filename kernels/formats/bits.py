@@ -6,6 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_AT_ONCE = 1 << 20
+_STRETCH = 1 << 14  # its indices fit into a core's cache
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 def pack_bits(flags: Tensor) -> Tensor:
     """Pack booleans of any shape, flattened, into uint8 [ceil(n / 8)], lowest bit first."""
@@ -38,8 +42,11 @@ def bits_for(count: int) -> int:
 
 def pack_integers(values: Tensor, bits: int) -> Tensor:
     """Pack integers below 2**bits, flattened, into uint8, lowest bit first, without gaps."""
-    places = torch.arange(bits, device=values.device)
-    return pack_bits(((values.reshape(-1, 1).long() >> places) & 1).bool())
+    dtype = torch.uint8 if bits <= 8 else torch.int64
+    places = torch.arange(bits, dtype=dtype, device=values.device)
+    # A multiple of eight at a time: the parts' bytes then join without gaps.
+    parts = values.reshape(-1, 1).split(_AT_ONCE)
+    return torch.cat([pack_bits(((part.to(dtype) >> places) & 1).bool()) for part in parts])
 
 
 def unpack_integers(packed: Tensor, bits: int, count: int) -> Tensor:
@@ -47,6 +54,18 @@ def unpack_integers(packed: Tensor, bits: int, count: int) -> Tensor:
     flags = unpack_bits(packed, bits * count).view(count, bits)
     places = torch.arange(bits, device=packed.device)
     return (flags.long() << places).sum(dim=1)
+
+
+def take(values: Tensor, flags: Tensor) -> Tensor:
+    """``values[flags]``, 1-d; on the CPU in small stretches, as an index of all would be large."""
+    if values.device.type != "cpu":
+        return values[flags]
+    # As integers: NumPy knows no bfloat16.
+    whole = values.detach().reshape(-1).view(_INTEGERS[values.element_size()]).numpy()
+    chosen = flags.reshape(-1).numpy()
+    stretches = [slice(start, start + _STRETCH) for start in range(0, whole.size, _STRETCH)]
+    parts = [whole[part][np.flatnonzero(chosen[part])] for part in stretches]
+    return torch.from_numpy(np.concatenate([whole[:0], *parts])).view(values.dtype)
 
 
 def narrow(indices: Tensor, limit: int) -> Tensor:

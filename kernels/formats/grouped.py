@@ -33,8 +33,9 @@ class Grouped(SparseMatrix):
         kept = matrix != 0
         rows = torch.nonzero(kept.any(dim=1)).flatten()
         columns = torch.nonzero(kept.any(dim=0)).flatten()
-        values = matrix.index_select(0, rows).index_select(1, columns)
-        return cls((out, ins), _index(rows, out), _index(columns, ins), values)
+        values = matrix if len(rows) == out else matrix.index_select(0, rows)
+        values = values if len(columns) == ins else values.index_select(1, columns)
+        return cls((out, ins), _index(rows, out), _index(columns, ins), values.contiguous())
 
     def to_dense(self) -> Tensor:
         out, ins = self.shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .base import SparseMatrix, Unfit, check_shape, shape_of
-from .bits import bits_for, pack_integers, unpack_integers
+from .bits import bits_for, narrow, pack_integers, take, unpack_integers
 
 _GLANCE = 1 << 16
+_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +38,15 @@ class NM(SparseMatrix):
         if not 1 <= n <= m:
             raise ValueError(f"{n}:{m} is no N:M pattern")
         out, ins = matrix.shape
-        runs = _runs(matrix.detach(), m)
-        kept = runs != 0
-        if kept.numel() and int(kept.sum(dim=1).max()) > n:
-            raise Unfit(f"the matrix is not {n}:{m}: a run of {m} entries holds more than {n}")
-        # Kept entries first, then zeros, each in their order: a stable sort of "is zero".
-        order = torch.argsort((~kept).to(torch.uint8), dim=1, stable=True)[:, :n]
-        places = order.sort(dim=1).values
-        values = runs.gather(1, places).view(out, -1 if ins else 0)
-        return cls((out, ins), n, m, values, pack_integers(places, bits_for(m)))
+        lane = narrow(torch.arange(m, device=matrix.device), m)
+        values, places = [], []
+        for runs in _parts(matrix, m):
+            chosen = _filled(runs != 0, n)
+            values.append(take(runs, chosen))
+            places.append(take(lane.expand_as(runs), chosen))
+        width = -(-ins // m) * n
+        indices = pack_integers(torch.cat(places), bits_for(m))
+        return cls((out, ins), n, m, torch.cat(values).view(out, width), indices)
 
     def to_dense(self) -> Tensor:
         out, ins = self.shape
@@ -81,10 +82,26 @@ def fullest(matrix: Tensor, m: int) -> int:
 
 
 def _fullest(matrix: Tensor, m: int) -> int:
-    kept = _runs(matrix.detach() != 0, m)
-    return int(kept.sum(dim=1, dtype=torch.int16).max()) if kept.numel() else 0
+    counts = (_counts(runs != 0) for runs in _parts(matrix, m))
+    return max((int(count.max()) for count in counts if count.numel()), default=0)
 
 
-def _runs(matrix: Tensor, m: int) -> Tensor:
-    """The rows cut into runs, [runs, m], the last of each row padded with zeros."""
-    return pad(matrix, (0, -matrix.shape[1] % m)).reshape(-1, m)
+def _filled(kept: Tensor, n: int) -> Tensor:
+    """`kept` [runs, m] with so many of each run's first zeros that `n` entries are True."""
+    runs, m = kept.shape
+    counts = _counts(kept)
+    if runs and int(counts.max()) > n:
+        raise Unfit(f"the matrix is not {n}:{m}: a run of {m} entries holds more than {n}")
+    zeros = (~kept).cumsum(dim=1, dtype=torch.int16)
+    return kept | (zeros <= (n - counts).unsqueeze(1))
+
+
+def _counts(kept: Tensor) -> Tensor:
+    return kept.sum(dim=1, dtype=torch.int16)
+
+
+def _parts(matrix: Tensor, m: int) -> Iterator[Tensor]:
+    """The rows cut into runs, [runs, m], the last of each row padded with zeros; some at a time."""
+    columns = matrix.shape[1]
+    for rows in matrix.detach().split(max(1, _AT_ONCE // max(1, columns))):
+        yield (pad(rows, (0, -columns % m)) if columns % m else rows).reshape(-1, m)

@@ -25,15 +25,14 @@ from ...engine.info import LayerInfo
 from .. import theme as themes
 from ..session import Session
 from ..theme import Theme
-from . import colormaps, marks, rulers
+from . import colormaps, frame, marks, rulers
 from .camera import Camera
 from .looks import LEGENDS, ONE_CELL, Look
 from .shown import Shown
 from .tiles import Asker, Tile, tiles
 
-LEFT, TOP, RIGHT, BOTTOM = 60, 34, 24, 46
+LEFT, TOP, RIGHT, BOTTOM = frame.LEFT, 34, 24, 46
 _OVERVIEW = (112, 76)
-_GRID_FROM = 9.0
 _REST_MS = 120
 _HOVER_MS = 40
 
@@ -112,8 +111,8 @@ class MatrixView(QWidget):
             self.hover = self.value = None
             self.error = ""
             if layer is not None and layer.gemm is not None:
-                stage = self.stage()
-                self.camera = Camera(*layer.gemm.shape, stage.width(), stage.height())
+                room = self.room()
+                self.camera = Camera(*layer.gemm.shape, room.width(), room.height())
         self._ask()
         if self.hover is not None:
             self._hovering.start()
@@ -121,10 +120,16 @@ class MatrixView(QWidget):
 
     # Geometry
 
-    def stage(self) -> QRectF:
-        """Where the matrix is drawn, in the widget's pixels."""
+    def room(self) -> QRectF:
+        """Where there is room for the matrix, in the widget's pixels."""
         width = max(8, self.width() - LEFT - RIGHT)
         return QRectF(LEFT, TOP, width, max(8, self.height() - TOP - BOTTOM))
+
+    def stage(self) -> QRectF:
+        """The room from the matrix's upper left corner on: a narrow matrix stands in the middle."""
+        room = self.room()
+        spare = room.width() - self.camera.extent[0] if self.camera is not None else 0.0
+        return room.translated(round(max(0.0, spare) / 2), 0)
 
     def overview_box(self) -> QRectF:
         """Where the small picture of the whole lies while zoomed."""
@@ -262,8 +267,8 @@ class MatrixView(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         if self.camera is not None:
-            stage = self.stage()
-            self.camera = self.camera.resized(stage.width(), stage.height())
+            room = self.room()
+            self.camera = self.camera.resized(room.width(), room.height())
             self._ask()
 
     def _look_at(self, camera: Camera) -> None:
@@ -327,30 +332,30 @@ class MatrixView(QWidget):
         for tile in (self._whole, self._detail):
             if tile is not None and (tile is self._detail or not camera.fits or not self._detail):
                 self._paint_tile(painter, tile, camera, theme)
-        self._paint_grid(painter, camera, theme)
+        frame.grid(painter, stage, camera, theme)
         misfit = self._detail.meta.get("misfit") if self._detail is not None else None
         if misfit or self.error:
             painter.fillRect(lies, theme.colour("bg", 0.8))
         painter.restore()
-        self._paint_rulers(painter, gemm, camera, theme)
+        frame.scales(painter, stage, gemm, camera, theme)
         self._paint_legend(painter, theme)
         if self.error:
-            marks.sentence(painter, stage, "No picture", self.error, theme, "rose")
+            marks.sentence(painter, self.room(), "No picture", self.error, theme, "rose")
         elif misfit:
             head = "The pattern does not fit this layer"
-            marks.sentence(painter, stage, head, f"{self._layer} {misfit}.", theme, "amber")
+            marks.sentence(painter, self.room(), head, f"{self._layer} {misfit}.", theme, "amber")
         elif self._unchanged():
             text = "The weights are as they were loaded: no run has trained them."
-            marks.sentence(painter, stage, "Nothing has changed", text, theme)
+            marks.sentence(painter, self.room(), "Nothing has changed", text, theme)
         if not camera.fits and self._whole is not None:
-            frame = QRectF(
+            sight = QRectF(
                 camera.left / camera.ins,
                 camera.top / camera.out,
                 min(1.0, camera.width / camera.scale[0] / camera.ins),
                 min(1.0, camera.height / camera.scale[1] / camera.out),
             )
             picture = self._picture(self._whole, theme)
-            marks.overview(painter, self.overview_box(), picture, frame, theme)
+            marks.overview(painter, self.overview_box(), picture, sight, theme)
         if self.hover is not None and not self.error:
             self._paint_tip(painter, gemm, camera, theme)
 
@@ -386,72 +391,11 @@ class MatrixView(QWidget):
         painter.drawImage(target, picture)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, False)
 
-    def _paint_grid(self, painter: QPainter, camera: Camera, theme: Theme) -> None:
-        """Cells that are large enough stand apart from each other."""
-        wide, high = camera.scale
-        if min(wide, high) < _GRID_FROM:
-            return
-        stage = self.stage()
-        top, left, bottom, right = camera.visible()
-        alpha = min(1.0, (min(wide, high) - _GRID_FROM) / 10 + 0.3)
-        painter.setPen(QPen(theme.colour("bg", alpha), 1))
-        for column in range(left + 1, right):
-            x = round(stage.left() + camera.x(column)) - 0.5
-            painter.drawLine(QPointF(x, stage.top()), QPointF(x, stage.bottom()))
-        for row in range(top + 1, bottom):
-            y = round(stage.top() + camera.y(row)) - 0.5
-            painter.drawLine(QPointF(stage.left(), y), QPointF(stage.right(), y))
-
-    def _paint_rulers(self, painter: QPainter, gemm: Gemm, camera: Camera, theme: Theme) -> None:
-        font = themes.font(11)
-        metrics = QFontMetricsF(font)
-        painter.setFont(font)
-        stage = self.stage()
-        top, left, bottom, right = camera.visible()
-        wide, high = camera.scale
-        end_x, end_y = (stage.left() + camera.extent[0], stage.top() + camera.extent[1])
-        faint, dim = theme.colour("faint"), theme.colour("dim")
-        base = stage.top() - 12
-
-        first = "input 0" if left == 0 else f"input {rulers.column_name(gemm, left)}"
-        last = str(camera.ins) if right == camera.ins else rulers.column_name(gemm, right - 1)
-        painter.setPen(dim)
-        painter.drawText(QPointF(stage.left(), base), first)
-        last_x = max(end_x - metrics.horizontalAdvance(last), stage.left())
-        free = stage.left() + metrics.horizontalAdvance(first) + 14
-        if last_x > free:
-            painter.drawText(QPointF(last_x, base), last)
-        painter.setPen(faint)
-        for column, text in rulers.column_ticks(gemm, left, right, wide, 92):
-            half = metrics.horizontalAdvance(text) / 2
-            # A mark stands before its column; at large cells over its middle.
-            x = stage.left() + camera.x(column) + (wide / 2 if wide >= _GRID_FROM else 0)
-            if x - half > free and x + half < last_x - 14:
-                painter.drawText(QPointF(x - half, base), text)
-                painter.drawLine(QPointF(x, stage.top() - 7), QPointF(x, stage.top() - 4))
-
-        def at_row(text: str, y: float, colour: QColor) -> None:
-            painter.setPen(colour)
-            box = QRectF(0, y, LEFT - 10, metrics.height())
-            painter.drawText(box, int(Qt.AlignmentFlag.AlignRight), text)
-
-        height = metrics.height()
-        at_row(f"out {top}", stage.top() - 1, dim)
-        last_y = end_y - height + 1
-        room = last_y > stage.top() + height + 4
-        if room:
-            at_row(str(camera.out if bottom == camera.out else bottom - 1), last_y, dim)
-        for row, text in rulers.row_ticks(top, bottom, high, 56):
-            y = stage.top() + camera.y(row) + (high / 2 if high >= _GRID_FROM else 0)
-            if y - height / 2 > stage.top() + height + 6 and y + height / 2 < last_y - 8:
-                at_row(text, y - height / 2, faint)
-                painter.drawLine(QPointF(stage.left() - 7, y), QPointF(stage.left() - 4, y))
-
     def _paint_legend(self, painter: QPainter, theme: Theme) -> None:
         tile = self._detail
         if tile is None:
             return
-        at = QPointF(self.stage().left(), self.height() - 28)
+        at = QPointF(self.room().left(), self.height() - 28)
         if self.look.mode == "mask":
             entries = [(theme.leaf, "kept"), (colormaps.pruned(theme), "pruned")]
             used = marks.key(painter, at, entries, theme)

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 
-from secateur.engine.compact import compact
+from secateur.engine.compaction import Compacted, compact
+from secateur.engine.compaction.attention import FewerHeads
 from secateur.engine.dependencies import trace
+from secateur.engine.export import export
 from secateur.engine.masks import Masks, masked
 from secateur.engine.models import open_model
 from secateur.engine.models.build import from_module
@@ -195,3 +198,213 @@ def test_without_masks_nothing_goes():
     model = open_model("sample:digits-resnet")
     result = compact(model, Masks())
     assert (result.removed, result.inputs_removed, result.notes) == ({}, {}, ())
+
+
+def heads(model: Model, gone: int = 1) -> Masks:
+    """Masks that take the first heads of every attention away."""
+    channels, masks = trace(model), Masks()
+    for layer in model.info.prunable:
+        width = channels.heads(layer.path)
+        if width:
+            assert layer.gemm is not None
+            kept = torch.ones(layer.gemm.shape, dtype=torch.bool)
+            kept[:, : gone * width] = False
+            masks.layers[layer.path] = kept
+    assert masks.layers
+    return masks
+
+
+def units(model: Model, seed: int = 0) -> Masks:
+    """Masks that take away half of all that goes only together."""
+    channels, masks = trace(model), Masks()
+    generator = torch.Generator().manual_seed(seed)
+    gone: dict[int, bool] = {}
+    for layer in model.info.prunable:
+        assert layer.gemm is not None
+        own = channels.units(layer.path).tolist()
+        for unit in own:
+            gone.setdefault(unit, unit >= 0 and bool(torch.rand(1, generator=generator) < 0.5))
+        kept = torch.tensor([not gone[unit] for unit in own])
+        if len(kept) == layer.gemm.shape[0] and not bool(kept.all()):
+            masks.layers[layer.path] = kept[:, None].expand(layer.gemm.shape).clone()
+            for name in channels.vectors(layer.path):
+                masks.vectors[name] = masks.vectors.get(name, torch.ones_like(kept)) & kept
+    return masks
+
+
+def first(value: object) -> Tensor:
+    """The first tensor of a model's outputs."""
+    return value if isinstance(value, Tensor) else next(iter(value.values()))
+
+
+def shrinks(model: Model, masks: Masks) -> Compacted:
+    """Compact, and compare outputs on a batch of two with the masked model's."""
+    result = compact(model, masks)
+    args, kwargs = model.inputs(2)
+    with torch.inference_mode():
+        with masked(model, masks):
+            expected = first(model.runnable()(*args, **kwargs))
+        torch.testing.assert_close(
+            first(result.module(*args, **kwargs)), expected, rtol=1e-3, atol=1e-4
+        )
+    assert result.params_after < result.params_before
+    assert not [note for note in result.notes if "kept whole" in note]
+    return result
+
+
+def words(batch: int) -> tuple[tuple[object, ...], dict[str, Tensor]]:
+    return (), {"input_ids": torch.arange(batch * 9).reshape(batch, 9) % 90 + 3}
+
+
+def pictures(batch: int) -> tuple[tuple[Tensor], dict[str, object]]:
+    return (torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0)),), {}
+
+
+SIZES = {
+    "vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 48,
+}  # fmt: skip
+NETWORKS = {
+    "Bert": (SIZES, "ForSequenceClassification", words),
+    "GPT2": ({"vocab_size": 100, "n_embd": 32, "n_layer": 2, "n_head": 4}, "LMHeadModel", words),
+    "Llama": ({**SIZES, "num_key_value_heads": 2}, "ForCausalLM", words),
+    "Mistral": ({**SIZES, "num_key_value_heads": 2}, "ForCausalLM", words),
+    "Qwen3": ({**SIZES, "num_key_value_heads": 2, "head_dim": 8}, "ForCausalLM", words),
+    "Albert": ({**SIZES, "embedding_size": 16}, "Model", words),
+    "ViT": ({**SIZES, "image_size": 32, "patch_size": 8}, "ForImageClassification", pictures),
+    "Swin": (
+        {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 1], "num_heads": [2, 4],
+         "window_size": 4},
+        "ForImageClassification", pictures,
+    ),
+}  # fmt: skip
+
+
+def transformer(name: str) -> Model:
+    """A small network of Hugging Face's with random weights."""
+    sizes, task, inputs = NETWORKS[name]
+    torch.manual_seed(0)
+    module = getattr(transformers, name + task)(getattr(transformers, f"{name}Config")(**sizes))
+    unsettle(module)
+    return from_module(module, address=f"test:{name}", name=name, inputs=inputs)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_transformers_lose_heads(name):
+    model = transformer(name)
+    result = shrinks(model, heads(model))
+    # Keys, values, queries and the output of every attention are all smaller.
+    assert result.removed
+    assert result.inputs_removed
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_transformers_lose_what_goes_together(name):
+    model = transformer(name)
+    shrinks(model, units(model))
+
+
+def vision_transformer() -> Model:
+    from torchvision.models.vision_transformer import VisionTransformer
+
+    net = VisionTransformer(32, 8, 2, 4, 32, 48, num_classes=5)
+    unsettle(net)
+    return from_module(net, address="test:vit", name="vit", inputs=pictures)
+
+
+def test_an_attention_of_torch_is_replaced_by_one_with_fewer_heads():
+    model = vision_transformer()
+    result = shrinks(model, heads(model, gone=3))
+    attention = result.module.encoder.layers[0].self_attention
+    assert isinstance(attention, FewerHeads)
+    assert attention.num_heads == 1
+    assert attention.in_proj_weight.shape == (24, 32)
+    assert attention.out_proj.weight.shape == (32, 8)
+    shrinks(model, units(model))
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("weights", [True, False])
+def test_fewer_heads_compute_what_attention_does(batch_first, weights):
+    torch.manual_seed(0)
+    original = nn.MultiheadAttention(12, 3, batch_first=batch_first, kdim=10, vdim=8).eval()
+    same = FewerHeads(original)
+    q, k, v = torch.randn(2, 4, 12), torch.randn(2, 5, 10), torch.randn(2, 5, 8)
+    if not batch_first:
+        q, k, v = (x.transpose(0, 1) for x in (q, k, v))
+    padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    causal = torch.ones(4, 5, dtype=torch.bool).triu(2)
+    for options in (
+        {},
+        {"key_padding_mask": padding},
+        {"attn_mask": causal},
+        {"attn_mask": torch.randn(6, 4, 5)},
+        {"key_padding_mask": padding, "attn_mask": causal, "average_attn_weights": False},
+    ):
+        expected = original(q, k, v, need_weights=weights, **options)
+        found = same(q, k, v, need_weights=weights, **options)
+        torch.testing.assert_close(found, expected)
+    one = original(q[0], k[0], v[0]), same(q[0], k[0], v[0])
+    torch.testing.assert_close(*one)
+    with pytest.raises(ValueError, match="entries of their own"):
+        FewerHeads(nn.MultiheadAttention(12, 3, add_bias_kv=True))
+
+
+def test_torchs_encoder_computes_past_no_module_of_ours():
+    layer = nn.TransformerEncoderLayer(16, 4, 24, batch_first=True)
+    net = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    unsettle(net)
+    inputs = lambda b: ((torch.randn(b, 5, 16, generator=torch.Generator().manual_seed(0)),), {})  # noqa: E731
+    model = from_module(net, address="test:encoder", name="encoder", inputs=inputs)
+    masks = heads(model)
+    result = shrinks(model, masks)
+    assert result.module.layers[0].self_attn.num_heads == 3
+
+
+@pytest.mark.parametrize("name", ["swin_t", "swin_v2_t", "shufflenet_v2_x0_5", "resnext50_32x4d"])
+def test_networks_of_torchvision_lose_what_goes_together(name):
+    model = small(open_model(f"torchvision:{name}"), 64)
+    unsettle(model.runnable())
+    masks = units(model)
+    result = compact(model, masks)
+    with masked(model, masks):
+        expected = outputs(model, model.runnable())
+    torch.testing.assert_close(outputs(model, result.module), expected, rtol=1e-3, atol=1e-4)
+    assert result.params_after < 0.75 * result.params_before
+
+
+class WrittenSizes(nn.Module):
+    """Two independent pairs of layers, one of which states a size as a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(5, 6), nn.Linear(6, 3)
+        self.three, self.four = nn.Linear(5, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.one(x).view(-1, 6).relu()) + self.four(self.three(x).relu())
+
+
+def test_what_cannot_shrink_does_not_hold_up_the_rest():
+    model = linear_model(WrittenSizes())
+    masks = filters(model, seed=1)
+    result = compact(model, masks)
+    assert set(result.removed) == {"three"}
+    assert any("one, two kept whole" in note for note in result.notes)
+    with masked(model, masks):
+        expected = outputs(model, model.runnable())
+    torch.testing.assert_close(outputs(model, result.module), expected)
+
+
+def test_tied_embeddings_stay_tied():
+    model = transformer("GPT2")
+    result = shrinks(model, heads(model))
+    module = result.module
+    assert module.lm_head.weight is module.transformer.wte.weight
+
+
+def test_fewer_heads_are_exported_to_onnx(tmp_path):
+    model = open_model("sample:digits-vit")
+    done = export(model, units(model), "onnx", tmp_path / "small.onnx")
+    rows = {row.name: row.shape for row in done.tensors}
+    assert any(rows[f"blocks.{i}.self_attention.in_proj_weight"][0] < 144 for i in range(4))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.engine.data import Data, load_data
+from secateur.engine.data import Data, InMemory, load_data
 from secateur.engine.errors import BadInput
 from secateur.engine.evaluate import accuracy
 
@@ -20,8 +20,8 @@ def data():
 def numbered(count, augment=None):
     """Data whose input i is full of i and has the label i % 3."""
     inputs = torch.arange(count).float().view(-1, 1, 1, 1).expand(-1, 2, 4, 4).contiguous()
-    split = (inputs, torch.arange(count) % 3)
-    return Data("numbered", split, split, 3, augment)
+    split = InMemory(inputs, torch.arange(count) % 3, augment)
+    return Data("numbered", split, split, 3)
 
 
 def same(left, right):
@@ -33,8 +33,8 @@ def same(left, right):
 
 def test_digits_by_address(data):
     assert (data.name, data.classes) == ("sample:digits", 10)
-    assert data.train[0].shape == (1438, 1, 8, 8)
-    assert data.validation[0].shape == (359, 1, 8, 8)
+    assert data.train.inputs.shape == (1438, 1, 8, 8)
+    assert data.validation.inputs.shape == (359, 1, 8, 8)
 
 
 @pytest.mark.parametrize("address", ["sample:digit", "digits", "", "sample:digits "])
@@ -64,8 +64,8 @@ def test_batches_hold_every_example_once_with_its_label():
 
 def test_without_shuffling_the_order_is_the_files(data):
     inputs, labels = zip(*data.batches("validation", 100), strict=True)
-    assert torch.cat(inputs).equal(data.validation[0])
-    assert torch.cat(labels).equal(data.validation[1])
+    assert torch.cat(inputs).equal(data.validation.inputs)
+    assert torch.cat(labels).equal(data.validation.labels)
 
 
 def test_batches_depend_only_on_seed_and_epoch(data):
@@ -86,14 +86,14 @@ def test_the_largest_seed_of_a_plan_works(data):
 
 
 def test_augmentation_changes_images_only_when_asked_and_never_the_data(data):
-    before = data.train[0].clone()
+    before = data.train.inputs.clone()
     plain = next(data.batches("train", 200))
     moved = next(data.batches("train", 200, augment=True))
     assert plain[0].equal(before[:200])
     assert moved[1].equal(plain[1])
     changed = (moved[0] != plain[0]).flatten(1).any(1).double().mean()
     assert 0.7 < changed < 1  # one shift in nine is none
-    assert data.train[0].equal(before)
+    assert data.train.inputs.equal(before)
 
 
 def test_data_without_augmentation_ignores_the_wish():

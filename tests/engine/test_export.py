@@ -32,7 +32,7 @@ def masks_of(model, pattern, sparsity=0.5, only="") -> Masks:
         {
             row.path: kind.mask(model.matrix(row.path).abs(), sparsity, row.gemm)
             for row in model.info.prunable
-            if row.path.startswith(only) and kind.misfit(row.gemm) is None
+            if row.path.startswith(only) and kind.misfit(row) is None
         }
     )
 

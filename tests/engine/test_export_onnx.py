@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.engine.dependencies import trace_module
+from secateur.engine.dependencies import trace
 from secateur.engine.errors import BadInput
 from secateur.engine.export import Mismatch, export
 from secateur.engine.export.onnx_file import Onnx
@@ -29,7 +29,7 @@ def masks_of(model, pattern, sparsity) -> Masks:
     }
     if not kind.removes:
         return Masks(layers)
-    channels = trace_module(model.module, *model.inputs(1))
+    channels = trace(model)
     names = {name: mask for path, mask in layers.items() for name in channels.vectors(path)}
     return Masks(layers, {name: mask.any(dim=1) for name, mask in names.items()})
 

@@ -15,6 +15,9 @@ from secateur.engine.models.build import from_module
 
 @st.composite
 def gemms(draw: st.DrawFn) -> Gemm:
+    if draw(st.booleans()):
+        stack = tuple(draw(st.lists(st.integers(1, 4), min_size=3, max_size=3)))
+        return Gemm(stack, (), stack[0], draw(st.booleans()))
     kernel = tuple(draw(st.lists(st.integers(1, 3), max_size=3)))
     groups = draw(st.integers(1, 3)) if kernel else 1
     a, b = draw(st.integers(1, 4)), draw(st.integers(1, 4))

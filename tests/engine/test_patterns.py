@@ -12,15 +12,23 @@ from hypothesis import strategies as st
 
 from secateur.engine.errors import BadInput
 from secateur.engine.gemm import Gemm
+from secateur.engine.info import LayerInfo
 from secateur.engine.patterns import PATTERNS, Pattern
 from secateur.kernels.kernel_patterns import learn
 
 WORDS = [
     "element", "vector:3", "vector:8", "nm:2:4", "nm:1:3", "block:2x3", "block:4x4", "group",
-    "column", "channel", "row", "filter", "kernel:4", "kernel:2",
+    "column", "channel", "row", "filter", "kernel:4", "kernel:2", "head",
 ]  # fmt: skip
 # These choose entries within runs or kernels; the last two tests say what they keep.
 OWN_CHOICE = {"nm", "vector", "kernel"}
+
+
+def layer(gemm: Gemm, branch: bool = False) -> LayerInfo:
+    return LayerInfo(
+        "fc", "Linear", "fc.weight", gemm.stored, gemm.stored_numel, "float32", gemm,
+        prunable=True, branch=branch,
+    )  # fmt: skip
 
 
 @st.composite
@@ -30,7 +38,8 @@ def cases(draw: st.DrawFn) -> tuple[Pattern, Gemm, torch.Tensor, float]:
         kernel = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
         gemm = Gemm((draw(st.integers(1, 9)), draw(st.integers(1, 9)), *kernel), kernel)
     else:
-        gemm = Gemm((draw(st.integers(1, 20)), draw(st.integers(1, 20))))
+        columns, head = draw(st.integers(1, 20)), draw(st.integers(1, 4))
+        gemm = Gemm((draw(st.integers(1, 20)), columns), head=0 if columns % head else head)
     dtype = draw(st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
     scores = torch.rand(gemm.shape, generator=generator)
@@ -43,7 +52,7 @@ def cases(draw: st.DrawFn) -> tuple[Pattern, Gemm, torch.Tensor, float]:
 @given(cases())
 def test_layout_count_and_repeatability(case: tuple[Pattern, Gemm, torch.Tensor, float]) -> None:
     pattern, gemm, scores, sparsity = case
-    if pattern.misfit(gemm):
+    if pattern.misfit(layer(gemm)):
         return
     mask = pattern.mask(scores, sparsity, gemm)
     assert mask.dtype == torch.bool
@@ -55,10 +64,12 @@ def test_layout_count_and_repeatability(case: tuple[Pattern, Gemm, torch.Tensor,
     units = pattern.pool(mask.float(), gemm)
     assert ((units == 0) | (units == 1)).all()
     assert torch.equal(pattern.spread(units.bool(), gemm), mask)
-    # As close to the request as whole units allow.
+    # As close to the request as whole units allow, and one unit stays.
     sizes = pattern.sizes(gemm)
     unit = mask.numel() / units.numel() if sizes is None else int(sizes.max())
-    assert abs(int((~mask).sum()) - sparsity * mask.numel()) <= unit / 2 + 1e-6
+    asked = min(sparsity * mask.numel(), mask.numel() - unit / 2)
+    assert mask.any()
+    assert abs(int((~mask).sum()) - asked) <= unit / 2 + 1e-6
     # No pruned unit scores higher than a kept one.
     pooled = pattern.pool(scores.float(), gemm)
     if units.any() and not units.all():
@@ -132,7 +143,7 @@ def test_bad_words_name_what_would_fit(value: object, words: str) -> None:
 
 
 def test_a_block_larger_than_the_layer_says_what_fits() -> None:
-    misfit = PATTERNS.parse("block:4x4").misfit(Gemm((2, 100)))
+    misfit = PATTERNS.parse("block:4x4").misfit(layer(Gemm((2, 100))))
     assert misfit is not None
     assert "block:2x4" in misfit
 
@@ -156,14 +167,15 @@ def test_vector_takes_as_many_from_every_run(
     length: int, columns: int, sparsity: float, seed: int
 ) -> None:
     pattern = PATTERNS.parse(f"vector:{length}")
-    if pattern.misfit(Gemm((3, columns))):
+    if pattern.misfit(layer(Gemm((3, columns)))):
         return
     scores = torch.rand(3, columns, generator=torch.Generator().manual_seed(seed))
     mask = pattern.mask(scores, sparsity)
     for row, kept in zip(scores, mask, strict=True):
         for start in range(0, columns, length):
             run, flags = row[start : start + length], kept[start : start + length]
-            assert int((~flags).sum()) == round(sparsity * len(run))
+            most = length - 1  # a whole run keeps one; a shorter last one may go
+            assert int((~flags).sum()) == min(round(sparsity * len(run)), most)
             if flags.any() and not flags.all():
                 assert run[~flags].max() <= run[flags].min()
 
@@ -203,8 +215,50 @@ def test_the_library_is_what_most_kernels_choose_for_themselves() -> None:
     [
         ("kernel:4", Gemm((4, 4)), "1×1"),
         ("kernel:4", Gemm((4, 4, 2, 2), (2, 2)), "2×2"),
+        ("kernel:4", Gemm((4, 4, 2, 2), (2, 2)), "kernel:3, element or filter would fit"),
         ("vector:8", Gemm((4, 5)), "vector:5"),
+        ("vector:8", Gemm((4, 1)), "element would fit"),
+        ("nm:2:4", Gemm((4, 3)), "rows of 3, shorter than one run of 4; element would fit"),
+        ({"kind": "nm", "order": "channel"}, Gemm((4, 1, 3, 3), (3, 3)), "order flattened"),
+        ({"kind": "nm", "order": "channel"}, Gemm((4, 1, 1, 1), (1, 1)), "rows of 1"),
     ],
 )
-def test_misfits_name_the_size(word: str, gemm: Gemm, words: str) -> None:
-    assert words in (PATTERNS.parse(word).misfit(gemm) or "")
+def test_misfits_name_the_size(word: object, gemm: Gemm, words: str) -> None:
+    assert words in (PATTERNS.parse(word).misfit(layer(gemm)) or "")
+
+
+HEADS = Gemm((6, 12), head=3)
+
+
+def test_heads_go_by_all_their_columns() -> None:
+    scores = torch.rand(HEADS.shape, generator=torch.Generator().manual_seed(2))
+    scores[:, 3:6] = 0.01
+    mask = PATTERNS.parse("head").mask(scores, 0.25, HEADS)
+    assert not mask[:, 3:6].any()
+    assert int(mask.sum()) == 6 * 9
+
+
+@pytest.mark.parametrize("word", ["head", "filter", "row", "channel", "group", "block:4x4"])
+def test_one_unit_always_stays(word: str) -> None:
+    scores = torch.rand(HEADS.shape, generator=torch.Generator().manual_seed(2))
+    assert PATTERNS.parse(word).mask(scores, 0.999, HEADS).any()
+
+
+@pytest.mark.parametrize(
+    ("word", "gemm", "words"),
+    [
+        ("head", Gemm((4, 4)), "no attention heads"),
+        ("head", Gemm((4, 4), head=4), "only attention head"),
+        ("layer", Gemm((4, 4)), "no residual branch"),
+    ],
+)
+def test_heads_and_layers_fit_where_the_trace_found_them(word: str, gemm: Gemm, words: str) -> None:
+    assert words in (PATTERNS.parse(word).misfit(layer(gemm)) or "")
+    assert PATTERNS.parse("head").misfit(layer(HEADS)) is None
+    assert PATTERNS.parse("layer").misfit(layer(HEADS, branch=True)) is None
+
+
+def test_a_layer_goes_or_stays_as_a_whole() -> None:
+    pattern, scores = PATTERNS.parse("layer"), torch.rand(4, 6)
+    assert pattern.mask(scores, 0.0).all()
+    assert not pattern.mask(scores, 1.0).any()

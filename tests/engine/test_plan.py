@@ -11,7 +11,7 @@ import pytest
 
 from secateur.engine.errors import BadInput
 from secateur.engine.patterns import PATTERNS
-from secateur.engine.plan import Plan, Rule, Training
+from secateur.engine.plan import Plan, Rule, Training, plan_fields
 from secateur.engine.schedules import SCHEDULES
 
 DESIGN = """
@@ -66,6 +66,17 @@ def test_the_design_s_plan_reads_back_equal(tmp_path: Path) -> None:
         ("training:\n  optimiser: sgd", 2, "optimizer"),
         ("version: 9", 1, "version"),
         ("seed: 0\nseed: 1", 2, "twice"),
+        ("seed: 0\nends: denze", 2, "dense"),
+        ("seed: 0\nends: true", 2, "a word"),
+        ("ends: dense\ntake_zeros: 1", 2, "true or false"),
+        ("ends: dense\ntake_zero: true", 2, "take_zeros"),
+        (
+            'rules:\n  - layers: "*"\n    pattern: head\n    sparsity: 0.5\n    skip_misfits: 2',
+            5,
+            "true",
+        ),
+        ("seed: 0\nallocation: {kind: bytes, target: 2}", 2, "at most 1"),
+        ("seed: 0\nallocation: {kind: uniform, floor: 0.1}", 2, "no setting 'floor'"),
         ("a: b: c", 1, "YAML"),
         ("- 1", 1, "mapping"),
         ("", 1, "mapping"),
@@ -86,6 +97,27 @@ def test_numbers_that_yaml_takes_for_words_are_numbers(tmp_path: Path) -> None:
     training = Plan.load(path).training
     assert training is not None
     assert training.lr == 0.01
+
+
+def test_ends_zeros_and_misfits_read_back_equal_and_are_left_out_where_default() -> None:
+    rule = {"layers": "*", "pattern": "head", "criterion": "magnitude", "sparsity": 0.25}
+    data = {
+        "version": 1,
+        "seed": 3,
+        "ends": "dense",
+        "take_zeros": True,
+        "rules": [{**rule, "skip_misfits": True}],
+        "allocation": {"kind": "global", "floor": 0.1},
+        "schedule": "oneshot",
+    }
+    plan = Plan.from_json(data)
+    assert plan.to_json() == data
+    assert Plan.from_json(plan.to_json()) == plan
+    assert plan.with_rule(["a"], plan.rules[0]).ends == "dense"
+    plain = Plan.from_json({"rules": [rule]})
+    assert not {"ends", "take_zeros"} & set(plain.to_json())
+    assert plain.to_json()["rules"] == [rule]
+    assert [each.name for each in plan_fields()] == ["seed", "ends", "take_zeros"]
 
 
 def test_setting_a_rule_for_layers_wins_over_globs_and_can_be_taken_back() -> None:

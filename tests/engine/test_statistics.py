@@ -11,7 +11,7 @@ from secateur.engine.calibration.passes import Calibration, sharing
 from secateur.engine.calibration.statistics import Collector
 from secateur.engine.control import Control
 from secateur.engine.criteria import CRITERIA, Statistics
-from secateur.engine.data import Data, load_data
+from secateur.engine.data import Data, InMemory, load_data
 from secateur.engine.errors import BadInput
 from secateur.engine.events import Log
 from secateur.engine.models import open_model
@@ -51,7 +51,7 @@ def data():
     generator = torch.Generator().manual_seed(3)
     inputs = torch.randn(40, 2, 7, 6, generator=generator)
     labels = torch.randint(0, 3, (40,), generator=generator)
-    return Data("made", (inputs, labels), (inputs[:5], labels[:5]), 3)
+    return Data("made", InMemory(inputs, labels), InMemory(inputs[:5], labels[:5]), 3)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_cross_attention_gives_each_third_its_own_inputs():
 
     torch.manual_seed(0)
     model = from_module(Cross(), address="made", name="made", inputs=None)
-    split = (torch.randn(8, 3, 4), torch.zeros(8, dtype=torch.int64))
+    split = InMemory(torch.randn(8, 3, 4), torch.zeros(8, dtype=torch.int64))
     data = Data("made", split, split, 2)
     layer = model.info.layer("attention.in_proj_weight")
     hessian = Calibration(model.module, data).hessian(layer, 8)

@@ -206,7 +206,7 @@ from secateur.engine.errors import BadInput
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 try:
-    Checkpoint("", 0, {"w": torch.ones(9999)}, {}, {}, None, []).save(Path("checkpoint.pt"))
+    Checkpoint("", 0, {"w": torch.ones(9999)}, {}, {}, {}, None, []).save(Path("checkpoint.pt"))
 except BadInput as error:
     print(error)
 """

@@ -1,5 +1,7 @@
 """Pictures, values and histograms of real tensors; previews against the patterns' own masks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -81,10 +83,15 @@ def test_a_preview_is_the_patterns_own_mask_at_every_slider_position(model, view
 
 
 def test_all_registered_patterns_and_criteria_preview_exactly(model, views):
-    gemm = model.info.layer("conv").gemm
+    info = model.info.layer("conv")
+    gemm = info.gemm
     for kind in PATTERNS.kinds():
         for criterion in CRITERIA.kinds():
             chosen = rule(kind, 0.4, criterion)
+            if chosen.pattern.misfit(info):
+                meta, _ = views.tile("conv", "weight", whole(model, "conv"), (9, 9), chosen)
+                assert meta["misfit"] == chosen.pattern.misfit(info)
+                continue
             if chosen.criterion.needs:  # no data can pass through weights alone
                 meta, _ = views.tile("conv", "weight", whole(model, "conv"), (9, 9), chosen)
                 assert meta["waits"] or meta["misfit"], criterion
@@ -347,8 +354,8 @@ def test_a_pattern_of_kernels_is_shown_on_kernels():
         kind = "corners"
         pictured_on_kernels = True
 
-        def misfit(self, gemm):
-            return None if gemm.kernel == (3, 3) else "has no 3x3 kernels"
+        def misfit(self, layer):
+            return None if layer.gemm.kernel == (3, 3) else "has no 3x3 kernels"
 
         def mask(self, scores, sparsity, gemm=None):
             kernel = torch.tensor([1, 0, 1, 0, 0, 0, 1, 0, 1], dtype=torch.bool)
@@ -357,3 +364,21 @@ def test_a_pattern_of_kernels_is_shown_on_kernels():
     shown = example(Corners())
     assert np.array_equal(shown[3:6, 6:9], [[1, 0, 1], [0, 0, 0], [1, 0, 1]])
     assert shown.sum() == 16 * 4
+
+
+def test_whole_layers_and_heads_are_previewed_as_what_they_are(model):
+    rows = [
+        replace(row, branch=True, gemm=replace(row.gemm, head=4)) if row.path == "fc" else row
+        for row in model.info.layers
+    ]
+    traced = replace(model, info=replace(model.info, layers=tuple(rows)))
+    views = Views(traced)
+    meta, _ = views.tile("fc", "magnitude", whole(traced, "fc"), (9, 9), rule("layer", 0.5))
+    assert "as a whole" in meta["waits"]
+    heads = rule("head", 0.5)
+    gemm = traced.info.layer("fc").gemm
+    expected = heads.pattern.mask(traced.matrix("fc").square(), 0.5, gemm)
+    assert torch.equal(shown_mask(views, traced, "fc", heads), expected)
+    meta, _ = views.tile("fc", "magnitude", whole(traced, "fc"), (9, 9), heads)
+    assert meta["unit"] == "attention head"
+    assert meta["units"] == gemm.shape[1] // 4

@@ -102,3 +102,19 @@ def test_keep_n_of_m_works_through_many_runs():
     assert (kept.sum(1) == 2).all()
     lowest_kept = runs.masked_fill(~kept, 2).amin(1)
     assert (lowest_kept > runs.masked_fill(kept, -1).amax(1)).all()
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 3), (4, 8), (3, 80)])
+@pytest.mark.parametrize("channels", [1, 4, 7, 24, 100])
+@pytest.mark.parametrize("step", [1, 2, 9])
+def test_runs_may_lie_apart(n, m, channels, step):
+    scores = (torch.rand(5, channels * step) * 4).floor()
+    lanes = scores.view(5, channels, step).transpose(1, 2).reshape(-1, channels)
+    expected = keep_n_of_m(lanes, n, m).view(5, step, channels).transpose(1, 2)
+    assert torch.equal(keep_n_of_m(scores, n, m, step), expected.reshape(scores.shape))
+
+
+def test_many_runs_that_lie_apart():
+    scores = torch.rand(300, 9 * 64, generator=torch.Generator().manual_seed(7))
+    kept = keep_n_of_m(scores, 2, 4, 9)
+    assert (kept.view(300, 16, 4, 9).sum(2) == 2).all()

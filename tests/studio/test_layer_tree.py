@@ -10,6 +10,7 @@ from secateur.engine.plan import Plan
 from secateur.studio.layer_groups import group
 from secateur.studio.layer_model import DENSITY_ROLE, PATH_ROLE, PATTERN, PLANNED_ROLE, LayerModel
 from secateur.studio.layer_panel import LayerPanel
+from secateur.studio.run_state import RunState
 from secateur.studio.session import Session
 
 RESNET = ["conv1", "bn1", "layer1.0.conv1", "layer1.0.bn1", "layer1.0.conv2", "layer1.1.conv1",
@@ -175,3 +176,14 @@ def test_two_thousand_layers_stay_quick(panel, session):
     QTest.mouseClick(panel.tree.viewport(), Qt.MouseButton.LeftButton,
                      Qt.KeyboardModifier.NoModifier, QPoint(80, 40))  # fmt: skip
     assert len(session.selection) >= 1
+
+
+def test_bars_of_a_failed_run_go_with_its_engine(session):
+    give(session, RESNET)
+    table = LayerModel(session)
+    session._jobs.run = RunState(kind="prune", state="failed", sparsity={"conv1": 0.75})
+    table.refresh()
+    assert table.index_of("conv1").data(DENSITY_ROLE) == 0.25
+    session._engine_died("The engine was ended by SIGKILL.")
+    table.refresh()
+    assert table.index_of("conv1").data(DENSITY_ROLE) == 1.0

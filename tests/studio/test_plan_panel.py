@@ -20,12 +20,13 @@ from secateur.studio.session import Session
 from secateur.studio.verdict import energy_words, rule_json, speed_words
 
 
-def layer(path, stored, kernel=(), reason=None, shares=()):
-    gemm = Gemm(stored, kernel)
+def layer(path, stored, kernel=(), reason=None, shares=(), head=0, **traced):
+    gemm = Gemm(stored, kernel, head=head)
     size = gemm.shape[0] * gemm.shape[1]
     return LayerInfo(
         path, "Conv2d", f"{path}.weight", stored, size, "float32", gemm,
         density=1.0, prunable=reason is None, reason=reason, shares=shares,
+        **traced,
     )  # fmt: skip
 
 
@@ -38,6 +39,11 @@ INFO = ModelInfo(
         layer("narrow", (2, 3, 3, 3), (3, 3)),
         layer("embed", (10, 10), reason="embeddings stay as they are by default"),
         layer("tied", (10, 10), shares=("head",)),
+        layer("query", (64, 64), also=("key", "attention.out")),
+        layer("key", (64, 64), also=("query", "attention.out")),
+        layer("attention.out", (64, 64), head=16),
+        layer("block.0", (64, 64), also=("block.norm", "block.1", "block.2", "block.3", "end")),
+        layer("end", (64, 64), branch=True, fixed="the model's output reads them"),
     ),
     params=300_000, bytes=1_200_000,
 )  # fmt: skip
@@ -109,9 +115,11 @@ def test_a_dense_layer_is_pruned_by_one_click(panel, session):
 
 @pytest.mark.parametrize("kind", list(PATTERNS.kinds()))
 def test_a_tile_sets_its_pattern_and_only_one_is_chosen(kind, panel, session):
+    path = {"head": "attention.out", "layer": "end"}.get(kind, "conv2")
+    session.select([path])
     click(tile(panel, "element"))
     click(tile(panel, kind))
-    rule = session.plan.rule_for("conv2")
+    rule = session.plan.rule_for(path)
     assert rule.pattern.kind == kind
     assert [k for k in PATTERNS.kinds() if tile(panel, k).isChecked()] == [kind]
     assert tile(panel, kind).toolTip().endswith(PATTERNS.kinds()[kind].summary())
@@ -136,7 +144,7 @@ def test_a_pattern_that_does_not_fit_is_disabled_and_says_why(panel, session):
     session.select(["narrow"])
     block = tile(panel, "block")
     assert not block.isEnabled()
-    reason = f"narrow {PATTERNS.parse('block').misfit(Gemm((2, 3, 3, 3), (3, 3)))}"
+    reason = f"narrow {PATTERNS.parse('block').misfit(layer('narrow', (2, 3, 3, 3), (3, 3)))}"
     assert reason in block.toolTip()
     assert block.accessibleDescription() == reason
     click(block)
@@ -251,7 +259,8 @@ def test_stay_dense_and_apply_to_all(panel, session):
     plan = session.plan
     assert plan.rule_for("conv1").pattern.kind == "block"
     # The block does not fit here, so the layer is left alone rather than failing the run.
-    assert plan.rule_for("narrow").sparsity == 0
+    assert session.rule_for("narrow") is None
+    assert plan.rules[0].skip_misfits
     click(child(panel, QPushButton, "stay_dense"))
     assert session.plan.rule_for("conv2").sparsity == 0
     assert session.plan.rule_for("conv1").sparsity == 0.5
@@ -275,7 +284,7 @@ def test_without_a_model_there_is_one_quiet_line(session, qtbot):
     qtbot.addWidget(made)
     made.show()
     assert made.findChild(QLabel, "plan_empty").text() == "Open a model to plan how it is pruned."
-    assert not made._schedule.isVisible()
+    assert not made._model.schedule.isVisible()
 
 
 def choose(section, kind):
@@ -288,28 +297,28 @@ def choose(section, kind):
 
 def test_a_schedule_that_trains_brings_its_training(panel, session):
     assert session.plan.training is None
-    assert not panel._training.form.isVisible()
-    choose(panel._schedule, "agp")
+    assert not panel._model.training.form.isVisible()
+    choose(panel._model.schedule, "agp")
     assert session.plan.schedule.kind == "agp"
     assert session.plan.training == Training()
-    assert panel._training.form.isVisible()
-    assert not panel._training.switch.isEnabled()
+    assert panel._model.training.form.isVisible()
+    assert not panel._model.training.switch.isEnabled()
     assert child(panel, QLabel, "training_note").isVisible(), "no data is known for this model"
-    box = panel._training.form.editor("epochs")
+    box = panel._model.training.form.editor("epochs")
     box.selectAll()
     QTest.keyClicks(box, "8\r")
     assert session.plan.training.epochs == 8
-    choose(panel._schedule, "oneshot")
-    assert panel._training.switch.isEnabled()
-    QTest.mouseClick(panel._training.switch, Qt.MouseButton.LeftButton, pos=QPoint(8, 10))
+    choose(panel._model.schedule, "oneshot")
+    assert panel._model.training.switch.isEnabled()
+    QTest.mouseClick(panel._model.training.switch, Qt.MouseButton.LeftButton, pos=QPoint(8, 10))
     assert session.plan.training is None
-    assert not panel._training.form.isVisible()
-    QTest.mouseClick(panel._training.switch, Qt.MouseButton.LeftButton, pos=QPoint(8, 10))
+    assert not panel._model.training.form.isVisible()
+    QTest.mouseClick(panel._model.training.switch, Qt.MouseButton.LeftButton, pos=QPoint(8, 10))
     assert session.plan.training.epochs == 8, "what was typed is not lost"
 
 
 def test_allocation_and_criterion_reach_the_plan(panel, session):
-    choose(panel._allocation, "global")
+    choose(panel._model.allocation, "global")
     assert session.plan.allocation.kind == "global"
     click(tile(panel, "element"))
     box = panel._criterion.form.editor("norm")
@@ -448,7 +457,7 @@ def test_measured_cells_reach_the_card(panel, session):
 def test_the_panel_is_no_wider_than_its_dock(panel, session, qtbot):
     for kind in PATTERNS.kinds():
         click(tile(panel, kind))
-        choose(panel._schedule, "agp")
+        choose(panel._model.schedule, "agp")
         qtbot.wait(10)
         area = panel.findChild(type(panel._rule_part), "plan_body")
         assert area.minimumSizeHint().width() <= 318 - 10, kind

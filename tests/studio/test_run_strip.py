@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from secateur.engine import events
 from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo, ModelInfo
 from secateur.engine.patterns import PATTERNS
-from secateur.engine.plan import CRITERIA, Rule
+from secateur.engine.plan import CRITERIA, Rule, Training
 from secateur.studio import theme
 from secateur.studio.client import EngineClient
+from secateur.studio.mask_plot import tip_at
+from secateur.studio.past_run import steps_per_epoch
 from secateur.studio.run_state import RunState, advance
 from secateur.studio.run_strip import RunStrip, duration, status_words
 from secateur.studio.session import Session
@@ -270,3 +273,110 @@ def test_plots_paint_in_both_themes(look, strip, session):
         for x in range(curve.width())
         for y in range(curve.height())
     )
+
+
+CURVES = [
+    events.Started("tests · DST", 2),
+    events.Metric(0, {"dense_accuracy": 0.994}),
+    events.Progress(40, 320, "epoch 1 of 8", 84.0),
+    events.Metric(40, {"dropped": 900, "regrown": 0, "loss": 0.3, "accuracy": 0.95,
+                       "sparsity": 0.15, "threshold": 0.2}),
+    events.Metric(80, {"dropped": 300, "regrown": 7, "loss": 0.2, "accuracy": 0.96,
+                       "sparsity": 0.36, "threshold": 0.5}),
+]  # fmt: skip
+
+
+def pixels(strip, role):
+    """How many pixels of a plot have a colour of the theme."""
+    picture, wanted = strip._masks.grab().toImage(), theme.theme_of(strip).colour(role).name()
+    return sum(
+        picture.pixelColor(x, y).name() == wanted
+        for x in range(picture.width())
+        for y in range(picture.height())
+    )
+
+
+def test_sparsity_churn_and_the_schedule_s_number_are_plotted(strip, session, qtbot):
+    play(session, CURVES)
+    qtbot.wait(20)
+    assert strip._mask_pane.isVisible()
+    assert strip._curve_pane.isVisible()
+    assert text(strip, "masks_value") == "36.0 % · threshold 0.5"
+    assert strip._masks.points("threshold") == [(40, 0.2), (80, 0.5)]
+    assert strip._masks.points("dropped") == [(40, 900), (80, 300)]
+    assert "regrown 7" in strip._masks.accessibleName()
+    assert pixels(strip, "leaf") > 20
+    assert text(strip, "run_words").endswith("left")
+    assert buttons(strip)[:2] == ["run_pause", "run_cancel"]
+    told = tip_at(session.run.metrics, 0.2, 320)
+    assert told.splitlines()[:2] == ["step 80", "dropped 300"]
+    assert "accuracy 96.0 %" in told
+
+
+def test_a_narrow_strip_shows_one_curve_and_leads_to_the_other(strip, session, qtbot):
+    strip.resize(900, 172)
+    play(session, CURVES)
+    qtbot.wait(20)
+    assert strip._curve_pane.isVisible()
+    assert not strip._mask_pane.isVisible()
+    QTest.mouseClick(strip.findChild(QPushButton, "show_masks"), Qt.MouseButton.LeftButton)
+    assert strip._mask_pane.isVisible()
+    assert not strip._curve_pane.isVisible()
+    QTest.mouseClick(strip.findChild(QPushButton, "show_accuracy"), Qt.MouseButton.LeftButton)
+    assert strip._curve_pane.isVisible()
+    assert {"run_pause", "run_cancel"} <= set(buttons(strip))
+    strip.resize(1100, 172)
+    qtbot.waitUntil(strip._mask_pane.isVisible)
+    assert "show_masks" not in buttons(strip)
+
+
+def test_a_run_without_training_has_no_plot_of_masks(strip, session):
+    play(session, RUN[:2])
+    assert not strip._mask_pane.isVisible()
+    assert "show_masks" not in buttons(strip)
+
+
+REPORT = {
+    "layers": [{"path": "a", "requested": 0.6, "achieved": 0.59}],
+    "accuracy": {"dense": 0.994, "pruned": 0.96},
+    "steps": 80,
+    "seconds": 3.21,
+    "plan": {"version": 1, "rules": [], "training": {"batch": 32}},
+    "notes": ["a keeps 1 empty output"],
+    "sparsity": 0.59,
+    "bytes": {"dense": 10, "compressed": 5},
+    "history": [{"step": event.step, **event.values} for event in CURVES[3:]],
+}
+
+
+def test_the_curves_of_a_project_s_run_are_there_when_it_is_opened(strip, session, tmp_path):
+    project = {"plan": session.plan.to_json(), "report": REPORT, "path": str(tmp_path)}
+    session._opened(INFO.model, None, {"info": INFO.to_json(), "project": project})
+    assert text(strip, "run_title") == "Last run · group 60 %"
+    assert strip._panes.isVisible()
+    assert strip._curve._accuracy == [(40, 0.95), (80, 0.96)]
+    assert text(strip, "accuracy_value") == "96.0 % · dense 99.4 %"
+    assert strip._masks.points("threshold") == [(40, 0.2), (80, 0.5)]
+    first = strip._bars.bars[0]
+    assert (first.path, first.value, first.asked) == ("a", 0.59, 0.6)
+    log = strip.findChild(QPlainTextEdit, "run_log").toPlainText()
+    assert log.splitlines() == ["a keeps 1 empty output", "80 training steps in 3.2 s"]
+    assert {"run_report", "run_again"} <= set(buttons(strip))
+    session._opened(INFO.model, None, {"info": INFO.to_json(), "project": None})
+    assert text(strip, "run_title").startswith("No run yet.")
+
+
+def test_how_long_a_pass_over_the_data_is_known_from_the_last_run(session):
+    plan = session.plan
+    assert steps_per_epoch(replace(plan, training=Training(batch=32)), REPORT) == 40
+    assert steps_per_epoch(replace(plan, training=Training(batch=64)), REPORT) is None
+    assert steps_per_epoch(replace(plan, training=Training(batch=32)), None) is None
+    assert steps_per_epoch(plan, REPORT) is None
+
+
+def test_a_report_of_an_older_version_opens_without_curves(strip, session, tmp_path):
+    old = {key: value for key, value in REPORT.items() if key != "history"}
+    project = {"plan": session.plan.to_json(), "report": old, "path": str(tmp_path)}
+    session._opened(INFO.model, None, {"info": INFO.to_json(), "project": project})
+    assert text(strip, "accuracy_value") == "96.0 % · dense 99.4 %"
+    assert not strip._mask_pane.isVisible()

@@ -50,6 +50,10 @@ def step(editor):
     if isinstance(editor, QCheckBox):
         QTest.mouseClick(editor, Qt.MouseButton.LeftButton, pos=QPoint(8, editor.height() // 2))
         return editor.isChecked()
+    if isinstance(editor, QLineEdit) and "," in editor.text():
+        editor.selectAll()
+        QTest.keyClicks(editor, "0.2, .4,0.65\r")
+        return tuple(float(word) for word in editor.text().split(","))
     if isinstance(editor, QLineEdit):
         QTest.keyClicks(editor, "sample:digits")
         QTest.keyClick(editor, Qt.Key.Key_Return)
@@ -79,6 +83,8 @@ def test_every_kind_has_a_field_for_each_setting_and_shows_its_value(kind, form)
         elif isinstance(editor, QSpinBox | QDoubleSpinBox):
             assert value is None or editor.value() == value
             assert field.low is None or editor.minimum() in (field.low, field.low - 1)
+        elif field.several:
+            assert editor.text() == ", ".join(map(str, value))
         else:
             assert editor.text() == (value or "")
 
@@ -147,6 +153,39 @@ def test_an_empty_optional_number_says_auto_and_can_be_emptied_again(form):
     QTest.keyClick(box, Qt.Key.Key_Down)
     assert values[-1].end is None
     assert box.text() == "auto"
+
+
+def test_several_numbers_are_typed_with_commas_and_refused_where_they_are_wrong(form):
+    schedule = SCHEDULES.parse("nested")
+    form.show_value(schedule, schedule.fields())
+    values = caught(form)
+    box, problem = form.editor("levels"), form.findChild(QLabel, "form_problem")
+    assert box.text() == "0.5, 0.75, 0.9"
+    box.setFocus()
+    QTest.keyClick(box, Qt.Key.Key_Return)
+    assert values == []
+    for typed, said in (
+        ("0.5, half", "each of levels must be a number, not 'half'"),
+        ("0.5, 1.5", "each of levels must be at most 1, not 1.5"),
+        ("0.9, 0.5", "levels must rise, and 0.9 stands before 0.5"),
+        ("0.5, 0.5", "levels must rise"),
+        ("0.5", "at least two sparsities"),
+        ("0.5, 1", "above 0 and below 1"),
+        ("", "must be a number"),
+    ):
+        box.selectAll()
+        QTest.keyClick(box, Qt.Key.Key_Delete)
+        QTest.keyClicks(box, f"{typed}\r")
+        assert values == [], typed
+        assert said in problem.text()
+        assert problem.isVisible()
+        assert box.text() == typed
+        assert box.property("invalid") is True
+    box.selectAll()
+    QTest.keyClicks(box, "0.25,0.625\r")
+    assert [value.levels for value in values] == [(0.25, 0.625)]
+    assert values[0].to_plan() == {"kind": "nested", "levels": [0.25, 0.625]}
+    assert not problem.isVisible()
 
 
 def test_a_refused_combination_is_explained_in_place_and_changes_nothing(form):

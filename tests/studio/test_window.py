@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,17 @@ from PySide6.QtWidgets import (
     QDialog,
     QLabel,
     QMessageBox,
+    QPlainTextEdit,
     QPushButton,
     QRadioButton,
     QTextBrowser,
 )
 
+from secateur.engine import events
 from secateur.engine.plan import Plan
 from secateur.studio import theme
 from secateur.studio.actions import SPECS
+from secateur.studio.client import FAULT
 from secateur.studio.recent import Recent
 from secateur.studio.search import match
 
@@ -340,3 +344,69 @@ def test_nothing_in_the_narrowest_window_overlaps(open_window, qtbot):
     tabs, tools = window.canvas.tabs, window.canvas._tools
     right = tabs.mapTo(window.canvas, tabs.rect().topRight()).x()
     assert right <= tools.mapTo(window.canvas, tools.rect().topLeft()).x()
+
+
+def test_the_guide_shows_a_pattern_s_page_with_its_picture(open_window, session, qtbot):
+    session.set_rule([session.current], element(0.5))
+    click(open_window, "pattern_help")
+    dialog = open_window.findChild(QDialog, "guide_dialog")
+    page = dialog.findChild(QTextBrowser, "guide_page")
+    assert page.toPlainText().startswith("element")
+    leaf = [c for c in colours(page) if c.green() > c.red() + 30 and c.green() > c.blue() + 30]
+    assert leaf, "the picture is painted"
+    # Links lead from the folder of the page that holds them.
+    page.anchorClicked.emit(QUrl("../patterns.md"))
+    assert page.toPlainText().startswith("Patterns")
+    page.anchorClicked.emit(QUrl("patterns/filter.md"))
+    assert page.toPlainText().startswith("filter")
+    page.anchorClicked.emit(QUrl("../../../README.md"))
+    assert page.toPlainText().startswith("filter"), "nothing outside the guide is shown"
+    click(dialog, "guide_contents")
+    assert page.toPlainText().startswith("Secateur")
+    dialog.close()
+
+
+def colours(widget):
+    picture = widget.viewport().grab().toImage()
+    places = [(x, y) for x in range(20, 300, 3) for y in range(60, 400, 3)]
+    return [picture.pixelColor(x, y) for x, y in places]
+
+
+def test_zeros_that_a_model_came_with_are_offered_to_be_kept(window, session, qtbot):
+    wait_for(qtbot, lambda: session.engine_state == "ready")
+    session.open("sample:digits-resnet")
+    wait_for(qtbot, lambda: session.info is not None and not session.busy)
+    assert not window.notice.isVisible(), "a dense model has nothing to offer"
+    sparse = [replace(la, density=0.4) if la.prunable else la for la in session.info.layers]
+    count = len(session.info.prunable)
+    info = replace(session.info, layers=tuple(sparse))
+    session._opened("sample:digits-resnet", None, {"info": info.to_json(), "project": None})
+    assert window.notice.text == f"{count} layers have zeros already. Keep them pruned?"
+    assert window.notice.level == "info"
+    click(window, "notice_zeros")
+    assert session.plan.take_zeros
+    assert not window.notice.isVisible()
+    session.undo.undo()
+    assert not session.plan.take_zeros
+
+
+def test_a_fault_is_said_once_in_plain_words_with_details(open_window, session, qtbot):
+    window = open_window
+    fault = events.Failed("KeyError: 'x'", detail="Traceback …\nKeyError: 'x'")
+    session._jobs.start = lambda kind, params, title, ended, **more: ended(fault)
+    session.set_rule([session.current], element(0.5))
+    session.prune()
+    assert window.notice.text == FAULT
+    click(window, "notice_details")
+    dialog = window.findChild(QDialog, "details_dialog")
+    assert "KeyError" in dialog.findChild(QPlainTextEdit).toPlainText()
+    dialog.close()
+    # A question of a panel that meets a fault is told the same way, and not twice.
+    told = []
+    session.notice.connect(lambda text, level: told.append(text))
+    answers = []
+    for _ in range(2):
+        session.client.request("tile", {"layer": None}, answers.append, answers.append)
+    wait_for(qtbot, lambda: len(answers) == 2)
+    assert answers == [FAULT, FAULT]
+    assert told == [FAULT]

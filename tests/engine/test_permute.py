@@ -138,7 +138,8 @@ def test_a_folded_model_computes_the_same_in_plain_runs() -> None:
     assert torch.equal(outcome.model.matrix("left"), net().matrix("left"))
 
 
-@pytest.mark.parametrize("format", FORMATS)
+# N:M does not nest, so that a run never has both an order and levels.
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "nested"])
 def test_exports_hold_plain_runs_and_give_the_masked_outputs(format: str, tmp_path: Path) -> None:
     model = open_model("sample:digits-vit")
     outcome = pruned(model, rule("*.linear2"), rule("blocks.3.linear1", "element", sparsity=0.3))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.permutation import kept, search
+from ..kernels.selection.permutation import kept, search
 from .dependencies import Channels, Order, trace
 from .errors import BadInput
 from .export.base import Mismatch

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..kernels.threshold import Chooser
+from ..kernels.selection.threshold import Chooser
 from .allocation import Share
 from .allocation.whole import choose_layers
 from .calibration.passes import Calibration

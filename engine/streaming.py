@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..kernels.threshold import Chooser, Part
+from ..kernels.selection.threshold import Chooser, Part
 from .allocation.base import Scores
 from .patterns import Pattern
 from .plan import Rule

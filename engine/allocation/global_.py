@@ -53,7 +53,7 @@ def _cut_equal(
     shares: Mapping[str, Share], budget: float, costs: Mapping[str, float], floor: float
 ) -> dict[str, float]:
     """`cut` where all units of a layer are of one size: by one threshold, without a sort."""
-    from ...kernels.threshold import Part, lowest_counts
+    from ...kernels.selection.threshold import Part, lowest_counts
 
     parts = []
     for path, share in shares.items():
@@ -80,7 +80,7 @@ def _cut_unequal(
     """`cut` where units of a layer differ in size, as blocks at a ragged edge do."""
     import torch
 
-    from ...kernels.select import lowest_by_size
+    from ...kernels.selection.select import lowest_by_size
 
     reach = {path: _reach(share, floor) for path, share in shares.items()}
     scores = torch.cat([units / costs[path] for path, (units, _) in reach.items()])

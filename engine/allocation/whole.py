@@ -15,7 +15,7 @@ def choose_layers(shares: Mapping[str, Share], all_may_go: bool = False) -> dict
     """
     import torch
 
-    from ...kernels.select import lowest_by_size
+    from ...kernels.selection.select import lowest_by_size
 
     if not shares:
         return {}

@@ -59,7 +59,7 @@ class Obs(Criterion):
         return super().misfit(layer, pattern)
 
     def scores(self, weight: Tensor, statistics: Statistics = NOTHING) -> Tensor:
-        from ...kernels.obs import saliency
+        from ...kernels.selection.obs import saliency
 
         return saliency(weight, self._inverse(statistics))
 
@@ -72,7 +72,7 @@ class Obs(Criterion):
         statistics: Statistics = NOTHING,
     ) -> tuple[Tensor, Tensor | None]:
         """See `Criterion.prune`."""
-        from ...kernels.obs import AT_ONCE, saliency, sweep
+        from ...kernels.selection.obs import AT_ONCE, saliency, sweep
 
         inverted = self._inverse(statistics)
         width = self._width(pattern, gemm)
@@ -86,7 +86,7 @@ class Obs(Criterion):
         return sweep(weight, inverted, AT_ONCE, chosen)
 
     def _inverse(self, statistics: Statistics) -> Tensor:
-        from ...kernels.obs import inverse
+        from ...kernels.selection.obs import inverse
 
         try:
             return inverse(statistics.required("hessian"), self.damp)
@@ -95,7 +95,7 @@ class Obs(Criterion):
 
     def _width(self, pattern: Pattern, gemm: Gemm) -> int | None:
         """Columns that the pattern can be chosen on by themselves; None: only all at once."""
-        from ...kernels.obs import AT_ONCE
+        from ...kernels.selection.obs import AT_ONCE
 
         if pattern.kind == "element":
             # Small layers need small stretches: with all columns chosen at once, the first ones

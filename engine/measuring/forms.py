@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...kernels.gather import ChannelConv2d, GroupedConv2d, GroupedLinear
+from ...kernels.products.gather import ChannelConv2d, GroupedConv2d, GroupedLinear
 from ..compaction import cut_outputs, is_depthwise
 
 DENSE = "dense"

@@ -105,7 +105,7 @@ class Pattern(Setting):
 
     def _choose(self, units: Tensor, sparsity: float, gemm: Gemm) -> Tensor:
         """The mask that prunes the lowest of `units`, as `pool` gives them."""
-        from ...kernels.select import lowest, lowest_by_size
+        from ...kernels.selection.select import lowest, lowest_by_size
 
         sizes = self.sizes(gemm)
         if sizes is None:

@@ -50,7 +50,7 @@ class Kernel(Pattern):
 
     def mask(self, scores: Tensor, sparsity: float, gemm: Gemm | None = None) -> Tensor:
         """See `Pattern.mask`; `gemm` says which entries form a kernel, and is needed."""
-        from ...kernels.kernel_patterns import choose, learn
+        from ...kernels.selection.kernel_patterns import choose, learn
 
         kernels = _kernels(scores, gemm)
         kept = choose(kernels, learn(kernels, self.entries, self.library))
@@ -62,7 +62,7 @@ class Kernel(Pattern):
         """See `Pattern.mask_within`: kernels that have a pattern keep it."""
         import torch
 
-        from ...kernels.kernel_patterns import choose, learn
+        from ...kernels.selection.kernel_patterns import choose, learn
 
         kernels = _kernels(scores, gemm)
         before = looser.reshape(kernels.shape)
@@ -82,7 +82,7 @@ class Kernel(Pattern):
 
         Kernels may stay whole only where `whole` [kernels] says so; None: all may.
         """
-        from ...kernels.select import lowest
+        from ...kernels.selection.select import lowest
 
         count, taps = kernels.shape
         pruned = sparsity * kernels.numel()

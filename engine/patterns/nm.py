@@ -75,8 +75,8 @@ class NM(Pattern):
 
         With `permute` the layer's own best order is searched, which takes seconds on a large one.
         """
-        from ...kernels.permutation import search
-        from ...kernels.select import keep_n_of_m
+        from ...kernels.selection.permutation import search
+        from ...kernels.selection.select import keep_n_of_m
 
         gemm = gemm or Gemm(tuple(scores.shape))
         if self.permute:

@@ -46,7 +46,7 @@ class Vector(Pattern):
         """See `Pattern.mask`; of a run of V, ``round(sparsity * V)`` entries go, never all."""
         import torch
 
-        from ...kernels.select import keep_n_of_m
+        from ...kernels.selection.select import keep_n_of_m
 
         whole = scores.shape[1] // self.length * self.length
         last = scores.shape[1] - whole

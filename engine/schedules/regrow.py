@@ -136,7 +136,7 @@ class _Exchange(Driver):
 
     def _exchanged(self, path: str, share: float) -> Tensor:
         """The mask after the least of the kept made room for the best of the others."""
-        from ...kernels.select import lowest
+        from ...kernels.selection.select import lowest
 
         layer, mask = self.course.layers[path], self._masks[path]
         units = layer.pattern.pool(self.course.matrix(path).float().abs(), layer.gemm)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...kernels.select import Ranking, SizedRanking
+from ...kernels.selection.select import Ranking, SizedRanking
 from ..criteria import Criterion, Statistics
 from ..gemm import Gemm
 from ..info import LayerInfo

@@ -27,7 +27,7 @@ import torch
 from secateur.engine.machine import describe
 from secateur.engine.models import open_model
 from secateur.engine.patterns.nm import lanes
-from secateur.kernels.permutation import kept, search
+from secateur.kernels.selection.permutation import kept, search
 
 PUBLISHED = 61.0
 LARGEST_FOR_REFERENCE = 128 * 1200

@@ -34,8 +34,8 @@ from secateur.engine.models.model import Model
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Plan
 from secateur.engine.pruner import Pruner
-from secateur.kernels.select import keep_n_of_m
-from secateur.kernels.threshold import Part, lowest_counts
+from secateur.kernels.selection.select import keep_n_of_m
+from secateur.kernels.selection.threshold import Part, lowest_counts
 
 SPARSITY = 0.8
 TIMES = 3

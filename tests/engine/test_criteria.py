@@ -10,7 +10,7 @@ from secateur.engine.errors import BadInput
 from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo
 from secateur.engine.patterns import PATTERNS
-from secateur.kernels.obs import inverse, saliency, sweep
+from secateur.kernels.selection.obs import inverse, saliency, sweep
 
 
 def random(*shape, seed=0):

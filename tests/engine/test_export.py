@@ -22,7 +22,7 @@ from secateur.engine.models import open_model
 from secateur.engine.models.archive import About, from_lanes, read_state, to_lanes
 from secateur.engine.models.build import from_module
 from secateur.engine.patterns import PATTERNS
-from secateur.kernels.select import keep_n_of_m
+from secateur.kernels.selection.select import keep_n_of_m
 
 
 def masks_of(model, pattern, sparsity=0.5, only="") -> Masks:

@@ -14,7 +14,7 @@ from secateur.engine.errors import BadInput
 from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo
 from secateur.engine.patterns import PATTERNS, Pattern
-from secateur.kernels.kernel_patterns import learn
+from secateur.kernels.selection.kernel_patterns import learn
 
 WORDS = [
     "element", "vector:3", "vector:8", "nm:2:4", "nm:1:3", "block:2x3", "block:4x4", "group",

@@ -22,8 +22,8 @@ from secateur.engine.permute import folded
 from secateur.engine.plan import Plan
 from secateur.engine.runner import Outcome, Run
 from secateur.engine.verify import verify
-from secateur.kernels.permutation import kept
-from secateur.kernels.select import keep_n_of_m
+from secateur.kernels.selection.permutation import kept
+from secateur.kernels.selection.select import keep_n_of_m
 
 PERMUTED = {"kind": "nm:2:4", "order": "channel", "permute": True}
 

@@ -13,7 +13,7 @@ from secateur.engine.criteria import CRITERIA
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Rule
 from secateur.engine.streaming import entry_scores, mask_of
-from secateur.kernels.threshold import STRETCH, Chooser
+from secateur.kernels.selection.threshold import STRETCH, Chooser
 
 
 def rule(pattern: str, criterion: Any) -> Rule:

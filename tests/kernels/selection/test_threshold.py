@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secateur.kernels.select import lowest_by_size
-from secateur.kernels.threshold import STRETCH, Chooser, Part, lowest_counts, lowest_of
+from secateur.kernels.selection.select import lowest_by_size
+from secateur.kernels.selection.threshold import STRETCH, Chooser, Part, lowest_counts, lowest_of
 
 few_values = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 7.0, math.inf]), min_size=1)
 

@@ -29,7 +29,7 @@ from secateur.kernels.formats.bits import (
     unpack_bits,
     unpack_integers,
 )
-from secateur.kernels.select import keep_n_of_m
+from secateur.kernels.selection.select import keep_n_of_m
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}

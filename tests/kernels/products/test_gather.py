@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.kernels.gather import ChannelConv2d, GroupedConv2d, GroupedLinear, grouped
+from secateur.kernels.products.gather import ChannelConv2d, GroupedConv2d, GroupedLinear, grouped
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 

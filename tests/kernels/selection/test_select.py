@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secateur.kernels.select import (
+from secateur.kernels.selection.select import (
     Ranking,
     SizedRanking,
     keep_n_of_m,

@@ -8,8 +8,8 @@ from itertools import combinations
 import pytest
 import torch
 
-from secateur.kernels.permutation import kept, search
-from secateur.kernels.select import keep_n_of_m
+from secateur.kernels.selection.permutation import kept, search
+from secateur.kernels.selection.select import keep_n_of_m
 
 
 def partitions(channels: tuple[int, ...], m: int) -> Iterator[list[int]]:

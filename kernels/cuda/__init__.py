@@ -1,0 +1,1 @@
+"""CUDA sources: how they are compiled and launched."""

@@ -13,18 +13,18 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .engine.models import open_model
     from .engine.models.exported import load
+    from .engine.models.switching import load_nested
     from .engine.plan import Plan
-    from .engine.runner import run
-    from .engine.switching import load_nested
+    from .engine.runs.runner import run
 
 __all__ = ["Plan", "__version__", "load", "load_nested", "open_model", "run"]
 
 _HOME = {
     "Plan": ".engine.plan",
     "load": ".engine.models.exported",
-    "load_nested": ".engine.switching",
+    "load_nested": ".engine.models.switching",
     "open_model": ".engine.models",
-    "run": ".engine.runner",
+    "run": ".engine.runs.runner",
 }
 
 

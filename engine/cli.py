@@ -221,12 +221,12 @@ def _prune(args: argparse.Namespace) -> Result:
     from dataclasses import replace
 
     from . import text
-    from .checkpoint import CHECKPOINT
     from .models import open_model
     from .plan import Training
-    from .presets import load_plan
+    from .plan.presets import load_plan
     from .project import check_folder, make_folder, save_run
-    from .runner import Run
+    from .runs.checkpoint import CHECKPOINT
+    from .runs.runner import Run
 
     plan = load_plan(args.plan)
     folder = Path(args.out)

@@ -18,11 +18,10 @@ from torch import Tensor
 from ..kernels.selection.permutation import kept, search
 from .dependencies import Channels, Order, trace
 from .errors import BadInput
-from .export.base import Mismatch
-from .export.outputs import compare_outputs, named_tensors
 from .info import LayerInfo, ModelInfo
 from .masks import Masks, masked
 from .models.model import Model
+from .outputs import Mismatch, compare_outputs, named_tensors
 from .patterns.nm import NM, InOrder, lanes
 from .plan import Rule
 

@@ -21,7 +21,7 @@ from .errors import BadInput, NeedsConsent
 from .files import replacing
 from .levels import index_of
 from .plan import Plan
-from .plan_text import write_text
+from .plan.text import write_text
 
 if TYPE_CHECKING:
     from .masks import Masks
@@ -161,7 +161,7 @@ def save_run(
 ) -> None:
     """Write a finished run as a project; what was there before is replaced file by file."""
     from .nested import FILE as LEVELS
-    from .report_html import render
+    from .report.html import render
 
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / "weights.safetensors"

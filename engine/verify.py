@@ -126,8 +126,8 @@ def _compare(
     batch: int | None,
 ) -> Verification:
     """Run both on the same batches; `batch` is a size that the file insists on."""
-    from .export.outputs import compare_outputs
     from .masks import masked
+    from .outputs import compare_outputs
 
     expected: Outputs = {}
     found: Outputs = {}
@@ -185,7 +185,7 @@ def _batches(model: Model, size: int | None) -> Iterator[Batch]:
 def _outputs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
     import torch
 
-    from .export.outputs import named_tensors
+    from .outputs import named_tensors
 
     with torch.no_grad():
         return named_tensors(module(*args, **kwargs))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .masks import Masks
     from .models.model import Model
-    from .runner import Run
+    from .runs.runner import Run
     from .views.views import Views
 
 
@@ -98,9 +98,9 @@ class Workspace:
         self, plan: Plan, folder: Path, device: str, resume: bool, control: Control
     ) -> Iterable[Event]:
         """Run a plan and write it as a project in `folder`."""
-        from .checkpoint import CHECKPOINT
         from .project import check_folder, make_folder, save_run
-        from .runner import Run
+        from .runs.checkpoint import CHECKPOINT
+        from .runs.runner import Run
 
         check_folder(folder)
         run = Run(self.model(), plan, control=control, folder=folder, device=device)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from PySide6.QtWidgets import QMenu, QWidget
 
-from ..engine.presets import Preset, presets
+from ..engine.plan.presets import Preset, presets
 from .assigned import Assigned
 from .session import Session
 

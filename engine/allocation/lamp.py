@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from ..criteria import Criterion
+from ..criteria.lamp import lamp_scores
 from .base import ALLOCATIONS, Allocation, Share, check_floor, floor_setting
 from .global_ import cut
 
@@ -57,14 +58,3 @@ def _lamp(share: Share) -> Tensor:
     units = share.units()
     total = units if share.sizes is None else units * share.sizes.to(units.device)
     return lamp_scores(total)
-
-
-def lamp_scores(scores: Tensor) -> Tensor:
-    """``s / Σ s'`` over all s' >= s, float32 in the shape of `scores` (additive and >= 0)."""
-    import torch
-
-    flat = scores.reshape(-1).double()
-    ranked = flat.sort().values
-    at_least = ranked.flip(0).cumsum(0).flip(0)
-    first = torch.searchsorted(ranked, flat)
-    return (flat / at_least[first].clamp_min(1e-300)).float().view(scores.shape)

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data import Batch, Data, Inputs, forward, to_device
+from ..data.evaluate import check_labels, logits
 from ..errors import BadInput
-from ..evaluate import check_labels, logits
 from ..info import LayerInfo
 from .layer_inputs import LayerInputs, listen
 

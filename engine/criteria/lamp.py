@@ -25,6 +25,15 @@ class Lamp(Criterion):
     rank: ClassVar[int] = 20
 
     def scores(self, weight: Tensor, statistics: Statistics = NOTHING) -> Tensor:
-        from ..allocation.lamp import lamp_scores
-
         return lamp_scores(weight.detach().double().square())
+
+
+def lamp_scores(scores: Tensor) -> Tensor:
+    """``s / Σ s'`` over all s' >= s, float32 in the shape of `scores` (additive and >= 0)."""
+    import torch
+
+    flat = scores.reshape(-1).double()
+    ranked = flat.sort().values
+    at_least = ranked.flip(0).cumsum(0).flip(0)
+    first = torch.searchsorted(ranked, flat)
+    return (flat / at_least[first].clamp_min(1e-300)).float().view(scores.shape)

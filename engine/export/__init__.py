@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadInput, nearest
 from ..files import replacing
-from .base import Difference, Exported, Mismatch, TensorRow
+from ..outputs import Mismatch
+from .base import Difference, Exported, TensorRow
 
 if TYPE_CHECKING:
     from ..masks import Masks

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from ..models.model import Model
 
 
-class Mismatch(Exception):
-    """A file does not read back as the model that was written to it: a fault of ours."""
-
-
 @dataclass(frozen=True)
 class TensorRow:
     """One tensor of an export: how it is stored, and the bytes it takes and took when dense."""

@@ -13,9 +13,9 @@ from ..gemm import Gemm
 from ..levels import SharedBytes
 from ..models.archive import About, read_state, write_tensors
 from ..nested import Levels, ranks_of
-from ..storage import compressed_bytes
 from .base import Difference, Draft, Exporter, Source
 from .dense_file import own_memory, row_of, tied_notes
+from .storage import compressed_bytes
 from .tensors import compare_states
 
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from ..errors import BadInput
 from ..masks import masked
+from ..outputs import compare_outputs, named_tensors
 from .base import Difference, Draft, Exporter, Source, TensorRow
 from .dense_file import tied_notes
 from .onnx_run import OnnxModel
-from .outputs import compare_outputs, named_tensors
 
 if TYPE_CHECKING:
     from ..models.model import Model

@@ -6,7 +6,7 @@ from ..calibration.passes import Calibration, sharing
 from ..calibration.statistics import Collector
 from ..criteria import Criterion, Statistics
 from ..data import load_data, only_reads
-from ..evaluate import check_fits
+from ..data.evaluate import check_fits
 from ..models.model import Model
 from .cache import ByteCache
 from .preview import Context, NotYet

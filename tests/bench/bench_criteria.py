@@ -26,7 +26,7 @@ from secateur.engine.models import open_model
 from secateur.engine.models.model import Model
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Plan
-from secateur.engine.runner import Run
+from secateur.engine.runs.runner import Run
 
 NAMES = ("digits-resnet", "digits-vit")
 COMPARED = ("magnitude", "wanda", "obs")

@@ -30,7 +30,7 @@ from secateur.engine.export import export
 from secateur.engine.machine import describe
 from secateur.engine.models import open_model
 from secateur.engine.plan import Plan
-from secateur.engine.runner import Run
+from secateur.engine.runs.runner import Run
 
 LEVELS = [0.5, 0.75, 0.9]
 PATTERNS = ["element", "filter"]

@@ -33,7 +33,7 @@ from secateur.engine.models import open_model
 from secateur.engine.models.model import Model
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Plan
-from secateur.engine.pruner import Pruner
+from secateur.engine.runs.pruner import Pruner
 from secateur.kernels.selection.select import keep_n_of_m
 from secateur.kernels.selection.threshold import Part, lowest_counts
 

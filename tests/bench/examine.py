@@ -21,7 +21,7 @@ from secateur.engine.models.model import Model
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.patterns.base import Pattern
 from secateur.engine.plan import Plan
-from secateur.engine.runner import Run
+from secateur.engine.runs.runner import Run
 
 SPARSITY = 0.5
 CRITERION = CRITERIA.parse("magnitude")

@@ -38,7 +38,7 @@ from secateur.engine.machine import describe
 from secateur.engine.models import open_model
 from secateur.engine.models.model import Model
 from secateur.engine.plan import Plan
-from secateur.engine.runner import Run
+from secateur.engine.runs.runner import Run
 from secateur.resources.samples import digits
 from secateur.resources.samples.train_digits import RECIPES
 

@@ -15,7 +15,7 @@ from secateur.engine.masks import Masks, masked
 from secateur.engine.models import open_model
 from secateur.engine.plan import Plan
 from secateur.engine.project import Project, check_folder, save_run
-from secateur.engine.runner import Run
+from secateur.engine.runs.runner import Run
 
 PLAN = Plan.from_json(
     {

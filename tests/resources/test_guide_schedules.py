@@ -7,7 +7,7 @@ import pytest
 
 from secateur import resources
 from secateur.engine.plan import Plan
-from secateur.engine.presets import presets
+from secateur.engine.plan.presets import presets
 from secateur.engine.schedules import SCHEDULES
 
 PAGES = Path(resources.__file__).parent / "guide" / "schedules"

@@ -13,7 +13,7 @@ import torch
 from torch.fx import symbolic_trace
 
 from secateur.engine.data import load_data
-from secateur.engine.evaluate import accuracy
+from secateur.engine.data.evaluate import accuracy
 from secateur.resources.samples import (
     DIGITS,
     FOLDER,

@@ -8,10 +8,12 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QSlider
 
+from secateur.engine.criteria import CRITERIA
 from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo, ModelInfo
 from secateur.engine.patterns import PATTERNS
-from secateur.engine.plan import CRITERIA, SCHEDULES, Plan, Rule, Training
+from secateur.engine.plan import Plan, Rule, Training
+from secateur.engine.schedules import SCHEDULES
 from secateur.studio import theme
 from secateur.studio.client import EngineClient
 from secateur.studio.plan_panel import PlanPanel

@@ -9,10 +9,11 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel, QPlainTextEdit, QPushButton
 
 from secateur.engine import events
+from secateur.engine.criteria import CRITERIA
 from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo, ModelInfo
 from secateur.engine.patterns import PATTERNS
-from secateur.engine.plan import CRITERIA, Rule, Training
+from secateur.engine.plan import Rule, Training
 from secateur.studio import theme
 from secateur.studio.client import EngineClient
 from secateur.studio.mask_plot import tip_at

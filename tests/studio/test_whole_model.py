@@ -13,7 +13,7 @@ from secateur.engine.criteria import CRITERIA
 from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo, ModelInfo
 from secateur.engine.plan import Plan, Training
-from secateur.engine.presets import Preset, presets
+from secateur.engine.plan.presets import Preset, presets
 from secateur.studio import theme
 from secateur.studio.client import EngineClient
 from secateur.studio.layer_model import PATTERN, PLANNED_ROLE, LayerModel

@@ -1,0 +1,124 @@
+"""How good a model's answers are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import BadInput
+from . import Data, Inputs, forward, to_device
+
+
+def logits(output: object) -> Tensor:
+    """The class scores [n, classes] in what a classifier returned.
+
+    That is a tensor, or an object whose ``logits`` is one, as transformers' models return.
+    Raises TypeError for anything else.
+    """
+    scores = getattr(output, "logits", output)
+    if not isinstance(scores, Tensor):
+        raise TypeError(f"the model returns a {type(output).__name__}, not class scores")
+    return scores
+
+
+@torch.no_grad()
+def accuracy(
+    module: nn.Module,
+    data: Data,
+    device: str | torch.device = "cpu",
+    batch: int = 256,
+    split: str = "validation",
+) -> float:
+    """The share of a split whose highest class score is the label's, in [0, 1].
+
+    The module, which lies on `device`, computes in evaluation mode; each of its submodules is in
+    the mode it was in afterwards. NaN scores count as wrong.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    right = 0
+    try:
+        for inputs, labels in data.batches(split, batch):
+            scores = logits(forward(module, to_device(inputs, device)))
+            check_labels(labels, scores, data.name)
+            hits = scores.argmax(1).cpu() == labels
+            right += int((hits & ~scores.isnan().any(1).cpu()).sum())
+    finally:
+        for part, mode in modes:
+            part.training = mode
+    return right / len(data.split(split))
+
+
+@torch.no_grad()
+def check_fits(module: nn.Module, data: Data) -> None:
+    """Raise BadInput if the module cannot take the data's inputs or has fewer scores than classes.
+
+    It names the layer that fails and what that layer takes. The module is on the CPU and in
+    evaluation mode.
+    """
+    inputs, _ = data.validation.take(torch.arange(min(2, len(data.validation))))
+    with _computing(module) as inside:
+        try:
+            scores = logits(forward(module, inputs))
+        except Exception as error:  # whatever a stranger's forward raises
+            reason = str(error).strip().split("\n")[0][:200]
+            raise BadInput(
+                f"the model cannot take the inputs of {data.name}, {_of_one(inputs)} each: "
+                f"{_blamed(module, inside)}{reason}"
+            ) from None
+    if scores.dim() != 2 or scores.shape[1] < data.classes:
+        raise BadInput(
+            f"{data.name} has {data.classes} classes, the model gives {_shape(scores)} scores"
+        )
+
+
+def check_labels(labels: Tensor, scores: Tensor, name: str) -> None:
+    """Raise BadInput if a label, int64 [n] on the CPU, has no score in `scores` [n, classes]."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= scores.shape[1]:
+        wrong = low if low < 0 else high
+        raise BadInput(f"{name} has label {wrong}, but the model gives {scores.shape[1]} scores")
+
+
+def _of_one(inputs: Inputs) -> str:
+    """What one sample is, in words."""
+    return _shape(inputs) if isinstance(inputs, Tensor) else " and ".join(inputs)
+
+
+def _shape(batch: Tensor) -> str:
+    """The shape of one sample."""
+    return "×".join(map(str, batch.shape[1:]))
+
+
+@contextmanager
+def _computing(module: nn.Module) -> Iterator[list[str]]:
+    """The paths of the submodules that compute just now, the innermost last."""
+    inside: list[str] = []
+
+    def left(*_: object) -> None:
+        inside.pop()
+
+    handles = []
+    for path, part in module.named_modules():
+        handles.append(part.register_forward_pre_hook(lambda *_, at=path: inside.append(at)))
+        handles.append(part.register_forward_hook(left))
+    try:
+        yield inside
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _blamed(module: nn.Module, inside: list[str]) -> str:
+    """The submodule that failed and how wide its inputs are, in words; empty for the whole."""
+    if not inside or not inside[-1]:
+        return ""
+    part = module.get_submodule(inside[-1])
+    for name, words in (("in_channels", "channels"), ("in_features", "features")):
+        width = getattr(part, name, None)
+        if isinstance(width, int):
+            return f"{inside[-1]}, which takes {width} {words}, says: "
+    return f"{inside[-1]} says: "

@@ -1,0 +1,70 @@
+"""Checkpoints: what a run needs to go on to the same bits after a crash or a cancel."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import BadInput
+from ..files import replacing
+from ..plan import Plan
+
+CHECKPOINT = "checkpoint.pt"
+"""Name of a checkpoint's file in a project's folder."""
+
+# Of what a checkpoint holds: one of another version is of another run.
+_VERSION = 2
+
+
+@dataclass
+class Checkpoint:
+    """A run after `step` optimizer steps.
+
+    `key` ties it to its plan and weights. `module` is a state dict, `optimizer` and `driver` are
+    what the trainer and the schedule's driver need to go on, `layers` the bool masks by path,
+    `random` torch's generator state, `metrics` what was said so far, `orders` the orders of input
+    channels that were found.
+    """
+
+    key: str
+    step: int
+    module: dict[str, Any]
+    optimizer: dict[str, Any]
+    driver: dict[str, Any]
+    layers: dict[str, Any]
+    random: Any
+    metrics: list[tuple[int, dict[str, float]]]
+    orders: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write to `path`; the checkpoint before it survives a failure."""
+        with replacing(path) as temporary:
+            torch.save(_fields(self), temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read without running code; raises BadInput for a damaged file."""
+        try:
+            return cls(**torch.load(path, map_location="cpu", weights_only=True))
+        except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, OSError) as error:
+            reason = str(error).split("\n")[0].split(". ")[0]
+            raise BadInput(
+                f"{path}: the checkpoint cannot be read ({reason}); delete it to start anew"
+            ) from None
+
+
+def _fields(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The fields by name, without copying tensors."""
+    return {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
+
+
+def run_key(plan: Plan, digest: str) -> str:
+    """Names a run: the same plan on the same weights."""
+    text = json.dumps(plan.to_json(), sort_keys=True)
+    return hashlib.sha256(f"{_VERSION} {digest} {text}".encode()).hexdigest()

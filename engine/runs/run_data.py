@@ -1,0 +1,33 @@
+"""What a run trains with and measures on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..data import Data, load_data
+from ..errors import BadInput
+from ..models.model import Model
+from ..plan import Plan, Training
+
+
+def training_of(model: Model, plan: Plan) -> Training | None:
+    """The training that a run will do, or None; raises BadInput where it cannot be done."""
+    if not plan.schedule.trains and (plan.training is None or plan.training.epochs == 0):
+        return None
+    training = plan.training or Training()
+    model.runnable()
+    if training.data is None and model.info.data is None:
+        raise BadInput(
+            f"the plan trains ({plan.schedule.kind}) but names no data; "
+            "add training: {data: …} to the plan or pass --data"
+        )
+    return replace(training, data=training.data or model.info.data)
+
+
+def data_of(model: Model, plan: Plan) -> Data | None:
+    """The data to evaluate on: the plan's, else the model's own; None for weights alone."""
+    asked = plan.training.data if plan.training else None
+    if asked:
+        model.runnable()
+    address = asked or model.info.data
+    return load_data(address, model) if address is not None and model.module is not None else None

@@ -1,0 +1,285 @@
+"""Running a plan: a plain generator of events, for a notebook, the command line and the engine."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from ..calibration.passes import Calibration
+from ..calibration.statistics import check_data
+from ..control import Control, Stopped
+from ..data import Data
+from ..data.evaluate import accuracy, check_fits
+from ..device import pick_device
+from ..errors import BadInput
+from ..events import (
+    Cancelled,
+    Event,
+    Finished,
+    LayerDone,
+    Log,
+    Metric,
+    Progress,
+    Started,
+)
+from ..masks import Masks, masked
+from ..models.model import Model
+from ..nested import Levels
+from ..plan import Plan, Rule, Training
+from ..report import Report
+from ..schedules.nested import Nested
+from .assignment import assign, check_finite
+from .checkpoint import run_key
+from .learning import Learning, Lesson, changed
+from .module_weights import matrices, put, with_module
+from .nesting import Level, Nest, choose, loosest_rules, nest_of, note_of
+from .pruner import Pruner
+from .run_data import data_of, training_of
+from .run_report import Account, pattern_word, report_of
+from .zeros import check_kept_zero, words, zeros_of
+
+Events = Generator[Event, None, None]
+
+
+@dataclass
+class Outcome:
+    """What a finished run leaves: `model` computes with its new weights, without the masks.
+
+    `trained` says that the weights are not those that were loaded: by training, or because a
+    criterion updates them. `levels` are there where masks are nested, and `masks` the loosest.
+    """
+
+    model: Model
+    masks: Masks
+    report: Report
+    trained: bool
+    levels: Levels | None = None
+
+
+class Run:
+    """One run of a plan on a model. The model's own weights are never changed.
+
+    Raises BadInput for a plan that does not fit the model, before anything is done.
+
+    `masks` are the current masks, replaced as a whole whenever they change, so that another thread
+    may look at them. `outcome` is there once `events` has ended with Finished. `folder` is where
+    checkpoints go; without one a run cannot be resumed.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        plan: Plan,
+        *,
+        control: Control | None = None,
+        folder: Path | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.model = model
+        self.plan = plan
+        self.masks = Masks()
+        self.outcome: Outcome | None = None
+        self._control = control or Control()
+        self._folder = folder
+        self._device = pick_device(device)
+        assigned = assign(model, plan)
+        self._rules = loosest_rules(plan, assigned.rules)
+        self._notes = (*assigned.notes, *note_of(plan))
+        self._groups = assigned.groups
+        self._training = training_of(model, plan)
+        self._data = data_of(model, plan)
+        check_data(model.info, plan, {p: rule.criterion for p, rule in self._rules.items()})
+        if self._data is not None:
+            check_fits(model.runnable(), self._data)
+            self._notes = (*self._notes, *self._data.notes)
+        check_finite(model, self._rules)
+        self._taken = zeros_of(model) if plan.take_zeros else {}
+        check_kept_zero(self._taken, self._rules)
+        if plan.take_zeros:
+            self._notes = (*self._notes, words(self._taken))
+        if not self._rules and not self._taken:
+            raise BadInput(f"the plan prunes no layer: it has no rule for one, and {words({})}")
+
+    def events(self) -> Events:
+        """Run the plan. Ends with Finished or Cancelled; raises BadInput for what cannot be run."""
+        try:
+            yield from self._run()
+        except Stopped:
+            yield Cancelled()
+
+    def _run(self) -> Events:
+        started = time.monotonic()
+        yield Started(
+            f"{self.model.info.name} · {_title(self.plan, self._rules)}", len(self._rules)
+        )
+        for note in self._notes:
+            yield Log(note)
+        digest = self.model.digest()
+        data = self._data
+        dense = None
+        if data is not None:
+            yield Progress(0, 0, "measuring the dense model's accuracy")
+            dense = accuracy(self.model.runnable().to(self._device), data, self._device)
+            yield Metric(0, {"dense_accuracy": dense})
+        history: list[tuple[int, dict[str, float]]] = []
+        trained: nn.Module | None
+        pruner: Pruner | None = None
+        if self._training is None or data is None:
+            trained, steps = self._copy_to_update(), 0
+            pruner = self._pruner(trained)
+            final = yield from self._allocate(pruner)
+            yield from self._prune_once(pruner, final, trained)
+        else:
+            learning = self._learning(self._training, data, digest, dense or 0.0)
+            yield from learning.events()
+            final, steps, self.masks = learning.final, learning.steps, learning.masks
+            history = learning.history
+            self._notes = (*self._notes, *learning.notes)
+            # Masks alone were learned: the weights are those that were loaded.
+            trained = None if self.plan.schedule.frozen else learning.module
+        model = self.model if trained is None else with_module(self.model, trained)
+        pruned = self._accuracy(model)(self.masks)
+        chosen: tuple[Level, ...] = ()
+        if isinstance(self.plan.schedule, Nested):
+            loosest = Level(self.plan.schedule.levels[0], final, self.masks, pruned)
+            pruner = pruner or self._pruner(trained)
+            chosen = yield from choose(pruner, self.plan.schedule, loosest, self._accuracy(model))
+        for used in (self.model.module, model.module):
+            if used is not None:
+                used.cpu()
+        self.masks = self.masks.cpu()
+        nest = nest_of(model, chosen, self._folder) if chosen else None
+        report = self._report(model, final, digest, (dense, pruned), steps, started, history, nest)
+        for layer in report.layers:
+            yield LayerDone(layer.path, {"requested": layer.requested, "achieved": layer.achieved})
+        self.outcome = Outcome(
+            model, self.masks, report, trained is not None, nest.levels if nest else None
+        )
+        yield Finished(report.to_json())
+
+    def _accuracy(self, model: Model) -> Callable[[Masks], float | None]:
+        """Measures the model's accuracy under masks; None without data."""
+
+        def measured(masks: Masks) -> float | None:
+            if self._data is None:
+                return None
+            with masked(model, masks):
+                return accuracy(model.runnable(), self._data, self._device)
+
+        return measured
+
+    def _copy_to_update(self) -> nn.Module | None:
+        """A copy for the new weights of criteria that update them; None where none does."""
+        if not any(rule.criterion.updates_weights for rule in self._rules.values()):
+            return None
+        return copy.deepcopy(self.model.runnable())
+
+    def _pruner(self, module: nn.Module | None = None) -> Pruner:
+        """Over the weights of `module`, or without one as they were loaded."""
+        matrix = self.model.matrix if module is None else matrices(self.model, module)
+        calibration = None
+        if self._data is not None:
+            calibration = Calibration(
+                module or self.model.runnable(),
+                self._data,
+                seed=self.plan.seed,
+                device=self._device,
+                check=self._control.check,
+            )
+        return Pruner(
+            self.model, self.plan, self._rules, matrix, calibration, self._taken, self._groups
+        )
+
+    def _allocate(self, pruner: Pruner) -> Generator[Event, None, dict[str, float]]:
+        self._control.check()
+        yield Progress(0, len(self._rules), f"sharing out the budget ({self.plan.allocation.kind})")
+        return pruner.sparsities()
+
+    def _prune_once(
+        self, pruner: Pruner, final: dict[str, float], updated: nn.Module | None
+    ) -> Events:
+        """Set all masks; `updated` takes each layer's new weights before the next layer's turn."""
+        layers = dict(self._taken)
+        decided = pruner.decided(final)
+        for index, path in enumerate(self._rules):
+            self._control.check()
+            taken = pruner.statistics.samples_for(path)
+            words = f"{path} · {taken} calibration samples" if taken else path
+            yield Progress(index, len(self._rules), words)
+            layers[path], weight = pruner.prune(path, decided[path])
+            if updated is not None:
+                if weight is None:
+                    weight = matrices(self.model, updated)(path) * layers[path]
+                put(self.model, updated, path, weight)
+        notes = pruner.orders.take_notes()
+        self._notes = (*self._notes, *notes)
+        yield from map(Log, notes)
+        self.masks = pruner.with_vectors(layers)
+        yield changed(0, {}, self.masks)
+
+    def _learning(self, training: Training, data: Data, digest: str, dense: float) -> Learning:
+        lesson = Lesson(
+            model=self.model,
+            plan=self.plan,
+            training=training,
+            data=data,
+            device=self._device,
+            control=self._control,
+            folder=self._folder,
+            key=run_key(self.plan, digest),
+            dense=dense,
+            taken=self._taken,
+        )
+        return Learning(lesson, self._pruner, self._show)
+
+    def _show(self, masks: Masks) -> None:
+        self.masks = masks
+
+    def _report(
+        self,
+        model: Model,
+        final: dict[str, float],
+        digest: str,
+        accuracies: tuple[float | None, float | None],
+        steps: int,
+        started: float,
+        history: list[tuple[int, dict[str, float]]],
+        nest: Nest | None,
+    ) -> Report:
+        seconds = time.monotonic() - started
+        notes = (*model.info.notes, *self._notes)
+        account = Account(
+            self._rules, final, self._taken, accuracies, steps, seconds, notes, tuple(history)
+        )
+        if nest is not None:
+            account = replace(account, levels=nest.reports, shared=nest.shared)
+        return report_of(model, self.plan, self.masks, account, digest, self._folder)
+
+
+def run(
+    model: Model,
+    plan: Plan,
+    cancel: Control | None = None,
+    *,
+    folder: Path | None = None,
+    device: str = "auto",
+) -> Iterator[Event]:
+    """Run `plan` on `model` and yield its events; see `Run` for the arguments and the outcome."""
+    return Run(model, plan, control=cancel, folder=folder, device=device).events()
+
+
+def _title(plan: Plan, rules: dict[str, Rule]) -> str:
+    patterns = list(dict.fromkeys(_word(rule) for rule in rules.values())) or ["zeros"]
+    return f"{plan.schedule.label} · {', '.join(patterns[:3])}{' …' if len(patterns) > 3 else ''}"
+
+
+def _word(rule: Rule) -> str:
+    name = pattern_word(rule)
+    if rule.pattern.fixed_sparsity is not None:
+        return name
+    return f"{name} {rule.sparsity:.0%}"

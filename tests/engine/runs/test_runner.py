@@ -1,0 +1,260 @@
+"""Running plans on the bundled sample: what is promised of masks, accuracy, resuming, stopping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from secateur.engine.control import Control
+from secateur.engine.errors import BadInput
+from secateur.engine.events import Event, Log, MaskChanged, Metric
+from secateur.engine.models import open_model
+from secateur.engine.plan import Plan
+from secateur.engine.runs.checkpoint import CHECKPOINT, Checkpoint
+from secateur.engine.runs.runner import Run
+
+
+def plan(**more: Any) -> Plan:
+    rules = [{"layers": "*", "pattern": "element", "sparsity": 0.9}]
+    return Plan.from_json({"rules": rules, **more})
+
+
+def agp(epochs: int, **more: Any) -> Plan:
+    training = {"epochs": epochs, "lr": 0.02}
+    return plan(schedule={"kind": "agp", "every": 5}, training=training, **more)
+
+
+def drain(run: Run) -> list[Event]:
+    return list(run.events())
+
+
+def same_masks(a: Run, b: Run) -> bool:
+    return a.masks.layers.keys() == b.masks.layers.keys() and all(
+        torch.equal(mask, b.masks.layers[path]) for path, mask in a.masks.layers.items()
+    )
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["element", "nm:2:4", "block:2x2", "group", "filter", {"kind": "nm", "order": "channel"}],
+)
+def test_one_shot_reaches_what_was_asked(word: Any) -> None:
+    model = open_model("sample:digits-resnet")
+    rule = {"layers": "layer*", "pattern": word, "sparsity": 0.5}
+    before = {name: tensor.clone() for name, tensor in model.state.items()}
+    run = Run(model, Plan.from_json({"rules": [rule]}))
+    events = drain(run)
+    assert events[0].kind == "started"
+    assert [e.kind for e in events if e.terminal] == ["finished"]
+    report = run.outcome.report
+    assert len(report.layers) == 8
+    for layer in report.layers:
+        assert layer.requested == 0.5
+        assert abs(layer.achieved - 0.5) <= 0.04
+        assert layer.zeros == round(layer.achieved * layer.weights)
+    assert 0 <= report.accuracy_pruned <= report.accuracy_dense
+    for name, tensor in model.state.items():
+        assert torch.equal(tensor, before[name]), f"{name} was changed"
+    for name, tensor in model.module.state_dict().items():
+        assert torch.equal(tensor, before[name]), f"{name} was changed"
+
+
+def test_agp_to_90_percent_keeps_accuracy_and_hits_every_layer_to_one_weight() -> None:
+    run = Run(open_model("sample:digits-resnet"), agp(20))
+    events = drain(run)
+    report = run.outcome.report
+    # Seeds differ by up to two points; their mean is for a bench to tell.
+    assert report.accuracy_pruned >= report.accuracy_dense - 0.025
+    for layer in report.layers:
+        assert abs(layer.zeros - 0.9 * layer.weights) <= 1
+    sparsity = [
+        e.values["sparsity"] for e in events if isinstance(e, Metric) and "loss" in e.values
+    ]
+    assert sparsity == sorted(sparsity)
+    changed = [e for e in events if isinstance(e, MaskChanged)]
+    assert sum(e.regrown for e in changed) == 0
+    assert sum(e.dropped for e in changed) == sum(layer.zeros for layer in report.layers)
+    # Pruned weights of the trained model are zero without any mask.
+    for path, mask in run.masks.layers.items():
+        assert not run.outcome.model.matrix(path)[~mask].any()
+
+
+def test_momentum_and_weight_decay_do_not_revive_pruned_weights() -> None:
+    for optimizer in ("sgd", "adamw"):
+        training = {"epochs": 1, "optimizer": optimizer, "weight_decay": 0.1}
+        run = Run(open_model("sample:digits-resnet"), plan(training=training))
+        drain(run)
+        for path, mask in run.masks.layers.items():
+            assert not run.outcome.model.matrix(path)[~mask].any()
+
+
+def test_the_same_plan_gives_the_same_bits() -> None:
+    first, second = (Run(open_model("sample:digits-resnet"), agp(2)) for _ in range(2))
+    drain(first)
+    drain(second)
+    assert same_masks(first, second)
+    for name, tensor in first.outcome.model.state.items():
+        assert torch.equal(tensor, second.outcome.model.state[name])
+
+
+def test_a_cancelled_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    whole = Run(open_model("sample:digits-resnet"), agp(3))
+    drain(whole)
+    control = Control()
+    part = Run(open_model("sample:digits-resnet"), agp(3), control=control, folder=tmp_path)
+    seen: list[Event] = []
+    for event in part.events():
+        seen.append(event)
+        if isinstance(event, MaskChanged) and event.step == 30:
+            control.cancel()
+    assert seen[-1].kind == "cancelled"
+    assert Checkpoint.load(tmp_path / CHECKPOINT).step == 31
+    rest = Run(open_model("sample:digits-resnet"), agp(3), folder=tmp_path)
+    events = drain(rest)
+    assert any(isinstance(e, Log) and "resumed" in e.text for e in events)
+    assert same_masks(rest, whole)
+    for name, tensor in whole.outcome.model.state.items():
+        assert torch.equal(tensor, rest.outcome.model.state[name]), name
+
+
+def test_a_checkpoint_of_another_plan_is_not_taken_up(tmp_path: Path) -> None:
+    control = Control()
+    first = Run(open_model("sample:digits-resnet"), agp(2), control=control, folder=tmp_path)
+    for event in first.events():
+        if isinstance(event, MaskChanged):
+            control.cancel()
+    other = Run(open_model("sample:digits-resnet"), agp(2, seed=1), folder=tmp_path)
+    assert not any(isinstance(e, Log) and "resumed" in e.text for e in drain(other))
+
+
+def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"nonsense")
+    with pytest.raises(BadInput, match="delete it"):
+        drain(Run(open_model("sample:digits-resnet"), agp(1), folder=tmp_path))
+
+
+def test_a_schedule_longer_than_the_training_still_reaches_its_end() -> None:
+    long = plan(
+        schedule={"kind": "agp", "end": 40, "every": 20}, training={"epochs": 1, "lr": 0.01}
+    )
+    run = Run(open_model("sample:digits-resnet"), long)
+    events = drain(run)
+    assert any(isinstance(e, Log) and "goes on" in e.text for e in events)
+    assert all(abs(layer.achieved - 0.9) < 0.005 for layer in run.outcome.report.layers)
+
+
+def test_global_allocation_spends_the_budget_where_it_hurts_least() -> None:
+    uniform = Run(open_model("sample:digits-resnet"), plan())
+    budget = Run(open_model("sample:digits-resnet"), plan(allocation="global"))
+    drain(uniform)
+    drain(budget)
+    assert budget.outcome.report.sparsity == pytest.approx(0.9, abs=1e-4)
+    assert len({round(layer.requested, 3) for layer in budget.outcome.report.layers}) > 5
+    kept = [
+        sum(float(run.model.matrix(p)[m].square().sum()) for p, m in run.masks.layers.items())
+        for run in (uniform, budget)
+    ]
+    assert kept[1] > kept[0]
+    assert all(layer.zeros < layer.weights for layer in budget.outcome.report.layers)
+
+
+def test_filters_take_their_bias_and_norm_along() -> None:
+    rule = {"layers": "layer3.0.conv1", "pattern": "filter", "sparsity": 0.5}
+    run = Run(open_model("sample:digits-resnet"), Plan.from_json({"rules": [rule]}))
+    drain(run)
+    alive = run.masks.layers["layer3.0.conv1"].any(dim=1)
+    assert set(run.masks.vectors) == {"layer3.0.bn1.weight", "layer3.0.bn1.bias"}
+    assert all(torch.equal(vector, alive) for vector in run.masks.vectors.values())
+
+
+def test_distillation_learns_from_the_dense_model() -> None:
+    run = Run(
+        open_model("sample:digits-resnet"),
+        plan(training={"epochs": 2, "lr": 0.02, "distil": True}),
+    )
+    drain(run)
+    assert run.outcome.report.accuracy_pruned > 0.5
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ([{"layers": "layer9.*", "pattern": "group", "sparsity": 0.5}], "matches"),
+        ([{"layers": "layer1.0.con1", "pattern": "group", "sparsity": 0.5}], r"layer1\.0\.conv1"),
+        ([{"layers": "bn1", "pattern": "group", "sparsity": 0.5}], "norm"),
+        ([{"layers": "*", "pattern": "block:64x4", "sparsity": 0.5}], "conv1 is 16x9"),
+    ],
+)
+def test_rules_that_fit_no_layer_say_so(rules: list[dict[str, Any]], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        Run(open_model("sample:digits-resnet"), Plan.from_json({"rules": rules}))
+
+
+def test_ends_stay_dense_whatever_the_rules_say() -> None:
+    run = Run(open_model("sample:digits-resnet"), plan(ends="dense"))
+    drain(run)
+    assert len(run.masks.layers) == 8
+    assert not {"conv1", "fc"} & set(run.masks.layers)
+    rule = {"layers": "fc", "pattern": "element", "sparsity": 0.5}
+    with pytest.raises(BadInput, match="ends: dense"):
+        Run(open_model("sample:digits-resnet"), Plan.from_json({"rules": [rule], "ends": "dense"}))
+
+
+def test_misfits_are_skipped_where_the_rule_says_so_and_noted() -> None:
+    rule = {"layers": "*", "pattern": "kernel:4", "sparsity": 0.5, "skip_misfits": True}
+    run = Run(open_model("sample:digits-resnet"), Plan.from_json({"rules": [rule]}))
+    events = drain(run)
+    assert not {"fc", "layer2.0.downsample.0"} & set(run.masks.layers)
+    (note,) = [note for note in run.outcome.report.notes if "dense" in note]
+    assert note.startswith("3 layers stay dense")
+    assert "layer2.0.downsample.0 has kernels of 1×1" in note
+    assert any(isinstance(e, Log) and e.text == note for e in events)
+    with pytest.raises(BadInput, match=r"the plan fits no layer: fc has kernels of 1×1"):
+        Run(
+            open_model("sample:digits-resnet"),
+            Plan.from_json({"rules": [{**rule, "layers": "fc"}]}),
+        )
+
+
+def test_one_filter_stays_at_any_sparsity() -> None:
+    rule = {"layers": "layer1.0.conv1", "pattern": "filter", "sparsity": 0.99}
+    run = Run(open_model("sample:digits-resnet"), Plan.from_json({"rules": [rule]}))
+    drain(run)
+    assert int(run.masks.layers["layer1.0.conv1"].any(dim=1).sum()) == 1
+
+
+def test_weights_with_nan_are_refused_by_name() -> None:
+    model = open_model("sample:digits-resnet")
+    model.state["layer2.0.conv1.weight"][0, 0, 0, 0] = float("nan")
+    with pytest.raises(BadInput, match=r"layer2\.0\.conv1 has 1 weights"):
+        drain(Run(model, plan()))
+
+
+def test_a_loss_that_explodes_stops_the_run() -> None:
+    with pytest.raises(BadInput, match="learning rate"):
+        drain(
+            Run(
+                open_model("sample:digits-resnet"),
+                plan(training={"epochs": 2, "lr": 100.0, "weight_decay": 10.0}),
+            )
+        )
+
+
+def test_training_without_data_says_what_to_add() -> None:
+    with pytest.raises(BadInput, match="--data"):
+        Run(open_model("torchvision:squeezenet1_1"), plan(schedule="agp"))
+
+
+def test_one_shot_on_a_bare_state_dict(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(
+        {"fc.weight": torch.randn(8, 6), "fc.bias": torch.zeros(8)}, tmp_path / "m.safetensors"
+    )
+    run = Run(open_model(str(tmp_path / "m.safetensors")), plan())
+    drain(run)
+    assert run.outcome.report.accuracy_dense is None
+    assert run.outcome.report.layers[0].zeros == round(0.9 * 48)

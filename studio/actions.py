@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QAction, QKeySequence
 
-from . import theme
-from .icons import icon
-from .session import Session
-from .widgets import tip_of
+from .look import theme
+from .look.icons import icon
+from .look.widgets import tip_of
+from .state.session import Session
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from PySide6.QtWidgets import QApplication
 
 from .. import __version__
 from ..engine.errors import BadInput
-from . import theme
-from .icons import app_icon
+from .look import theme
+from .look.icons import app_icon
 
 
 def make_application(argv: list[str]) -> QApplication:
@@ -39,7 +39,7 @@ def run(argv: list[str]) -> int:
     from .window import MainWindow, saved_theme
 
     theme.apply(app, saved_theme(settings))
-    from .session import Session
+    from .state.session import Session
 
     session = Session()
     session.client.start()

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QDialog, QPlainTextEdit, QVBoxLayout, QWidget
 
-from . import theme
-from .widgets import label, named
+from .look import theme
+from .look.widgets import label, named
 
 
 class DetailsDialog(QDialog):

@@ -6,8 +6,8 @@ from PySide6.QtCore import QSettings, QSize, Qt
 from PySide6.QtGui import QAction, QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QWidget
 
-from . import theme
-from .widgets import named
+from .look import theme
+from .look.widgets import named
 
 _LAYOUT = "layout/docks"
 _GEOMETRY = "layout/window"

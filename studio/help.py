@@ -20,9 +20,9 @@ from PySide6.QtWidgets import (
 )
 
 from .. import __version__
-from . import theme
 from .actions import Actions
-from .widgets import named
+from .look import theme
+from .look.widgets import named
 
 
 class GuideDialog(QDialog):

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QWidget
 
-from . import theme
-from .icons import icon, pixmap
-from .widgets import label, named
+from .look import theme
+from .look.icons import icon, pixmap
+from .look.widgets import label, named
 
 _WARNING_MS = 12000
 Offer = tuple[str, str, Callable[[], None]]

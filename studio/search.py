@@ -20,11 +20,11 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from . import theme
 from .actions import Actions
-from .layer_model import kind
-from .session import Session
-from .widgets import label, named
+from .layers.layer_model import kind
+from .look import theme
+from .look.widgets import label, named
+from .state.session import Session
 
 _MOST = 60
 _ENTRY = Qt.ItemDataRole.UserRole

@@ -9,12 +9,12 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from . import theme
 from .actions import Actions
-from .icons import app_icon, icon
+from .look import theme
+from .look.icons import app_icon, icon
+from .look.widgets import ActionButton, ElidedLabel, label, named
 from .recent import Recent
-from .session import Session
-from .widgets import ActionButton, ElidedLabel, label, named
+from .state.session import Session
 
 _SHOWN = 5
 

@@ -6,10 +6,10 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
-from . import theme
-from .numbers import Number, numbers
-from .session import Session
-from .widgets import ElidedLabel, label
+from .look import theme
+from .look.widgets import ElidedLabel, label
+from .state.numbers import Number, numbers
+from .state.session import Session
 
 _TOLD_MS = 6000
 

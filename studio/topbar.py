@@ -6,11 +6,11 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenuBar, QPushButton, QSizePolicy, QWidget
 
-from . import theme
 from .actions import Actions
-from .icons import app_icon
-from .session import Session
-from .widgets import ActionButton, ElidedLabel, label, named
+from .look import theme
+from .look.icons import app_icon
+from .look.widgets import ActionButton, ElidedLabel, label, named
+from .state.session import Session
 
 
 class TopBar(QWidget):

@@ -11,23 +11,23 @@ from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from ..engine.errors import BadInput
-from . import theme
 from .actions import Actions
 from .docks import Docks
-from .icons import app_icon
-from .layer_panel import LayerPanel
+from .layers.layer_panel import LayerPanel
+from .look import theme
+from .look.icons import app_icon
+from .look.widgets import hairline
 from .menus import build_menus
 from .notice_bar import NoticeBar, Offer
-from .plan_panel import PlanPanel
-from .presets import PresetsMenu
+from .plan.plan_panel import PlanPanel
+from .plan.presets import PresetsMenu
 from .recent import Recent
-from .run_strip import RunStrip
+from .runs.run_strip import RunStrip
 from .search import SearchPalette
-from .session import Session
 from .start_page import StartPage
+from .state.session import Session
 from .status import StatusLine
 from .topbar import TopBar
-from .widgets import hairline
 
 _SIZE = (1440, 900)
 _THEME = "theme"
@@ -202,7 +202,7 @@ class MainWindow(QMainWindow):
         DetailsDialog(lines, self).show()
 
     def _ask_consent(self, address: str, message: str) -> None:
-        from .dialogs import ask_consent
+        from .look.dialogs import ask_consent
 
         ask_consent(self, message, lambda: self.session.open(address, trust=True))
 
@@ -220,17 +220,17 @@ class MainWindow(QMainWindow):
 
     def export(self) -> None:
         """Open the export dialog."""
-        from .export_dialog import ExportDialog
+        from .runs.export_dialog import ExportDialog
 
         ExportDialog(self.session, self).show()
 
     def _open_file(self) -> None:
-        from .dialogs import ask_file
+        from .look.dialogs import ask_file
 
         self._open(ask_file(self))
 
     def _open_folder(self) -> None:
-        from .dialogs import ask_folder
+        from .look.dialogs import ask_folder
 
         self._open(ask_folder(self, "Open a Hugging Face model or a project"))
 
@@ -239,24 +239,24 @@ class MainWindow(QMainWindow):
             self.session.open(address)
 
     def _open_address(self) -> None:
-        from .dialogs import AddressDialog
+        from .look.dialogs import AddressDialog
 
         AddressDialog(self, self.session.open).show()
 
     def _open_plan(self) -> None:
-        from .dialogs import ask_plan
+        from .look.dialogs import ask_plan
 
         if name := ask_plan(self):
             self._try(lambda: self.session.open_plan(Path(name)))
 
     def _save_plan(self) -> None:
-        from .dialogs import PLANS, ask_save
+        from .look.dialogs import PLANS, ask_save
 
         if name := ask_save(self, "Save the plan", Path("plan.yaml"), PLANS):
             self._try(lambda: self.session.save_plan(Path(name)))
 
     def _save_project(self) -> None:
-        from .dialogs import ask_folder
+        from .look.dialogs import ask_folder
 
         if name := ask_folder(self, "Save the project in a new or empty folder"):
             self._try(lambda: self.session.save_project(Path(name)))
@@ -313,7 +313,7 @@ class MainWindow(QMainWindow):
         session = self.session
         if not session.run.active:
             return True
-        from .dialogs import ask_quit
+        from .look.dialogs import ask_quit
 
         ask_quit(self, session.busy, self.close)
         return False

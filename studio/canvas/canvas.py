@@ -12,8 +12,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from ..session import Session
-from ..widgets import hairline, named
+from ..look.widgets import hairline, named
+from ..state.session import Session
 from .colormaps import MAPS
 from .histogram_view import HistogramView
 from .latency_view import LatencyView

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PySide6.QtGui import QColor, QImage
 
-from ..theme import Theme
+from ..look.theme import Theme
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

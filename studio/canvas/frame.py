@@ -6,8 +6,8 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen
 
 from ...engine.gemm import Gemm
-from .. import theme as themes
-from ..theme import Theme
+from ..look import theme as themes
+from ..look.theme import Theme
 from . import rulers
 from .camera import Camera
 

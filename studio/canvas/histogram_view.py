@@ -19,9 +19,9 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QWidget
 
-from .. import theme as themes
-from ..session import Session
-from ..theme import Theme
+from ..look import theme as themes
+from ..look.theme import Theme
+from ..state.session import Session
 from . import marks
 from .shown import Shown
 from .tiles import Asker

@@ -8,10 +8,10 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QPushButton, QScrollArea, QStackedLayout, QVBoxLayout, QWidget
 
-from .. import theme as themes
-from ..session import Session
-from ..theme import Theme
-from ..widgets import label, named
+from ..look import theme as themes
+from ..look.theme import Theme
+from ..look.widgets import label, named
+from ..state.session import Session
 
 _ROW, _WHOLE_ROW, _HEAD = 42, 62, 34
 _MARGIN = 24

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..theme import Theme
+from ..look.theme import Theme
 from . import colormaps
 from .colormaps import Array
 

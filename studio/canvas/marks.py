@@ -14,8 +14,8 @@ from PySide6.QtGui import (
     QPen,
 )
 
-from .. import theme as themes
-from ..theme import Theme
+from ..look import theme as themes
+from ..look.theme import Theme
 from .colormaps import Array
 
 MINUS = "−"

@@ -22,9 +22,9 @@ from PySide6.QtWidgets import QWidget
 
 from ...engine.gemm import Gemm
 from ...engine.info import LayerInfo
-from .. import theme as themes
-from ..session import Session
-from ..theme import Theme
+from ..look import theme as themes
+from ..look.theme import Theme
+from ..state.session import Session
 from . import colormaps, frame, marks, rulers
 from .camera import Camera
 from .looks import LEGENDS, ONE_CELL, Look

@@ -10,8 +10,8 @@ from ...engine.criteria import CRITERIA
 from ...engine.info import LayerInfo
 from ...engine.patterns import PATTERNS
 from ...engine.plan import Rule
-from ..plan_edits import context
-from ..session import Session
+from ..state.plan_edits import context
+from ..state.session import Session
 from .tiles import rule_json
 
 

@@ -11,7 +11,7 @@ from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
 from shiboken6 import isValid
 
 from ...engine.plan import Plan, Rule
-from ..client import EngineClient
+from ..state.client import EngineClient
 
 FRAME_MS = 33
 Json = dict[str, Any]

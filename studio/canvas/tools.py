@@ -7,8 +7,8 @@ from collections.abc import Callable
 from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
 
-from ..session import Session
-from ..widgets import named
+from ..look.widgets import named
+from ..state.session import Session
 from .colormaps import MAPS
 from .histogram_view import HistogramView
 from .looks import VIEWS

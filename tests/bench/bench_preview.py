@@ -69,9 +69,9 @@ def in_the_window(opened: Model, folder: Path) -> None:
     from safetensors.torch import save_file
 
     from secateur.engine.plan import Plan
-    from secateur.studio import theme
-    from secateur.studio.client import EngineClient
-    from secateur.studio.session import Session
+    from secateur.studio.look import theme
+    from secateur.studio.state.client import EngineClient
+    from secateur.studio.state.session import Session
     from secateur.studio.window import MainWindow
 
     save_file(dict(opened.state), folder / "large.safetensors")

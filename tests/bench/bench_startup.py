@@ -31,14 +31,14 @@ STUDIO = """
 import tempfile
 from pathlib import Path
 from PySide6.QtCore import QSettings
-from secateur.studio import theme
+from secateur.studio.look import theme
 from secateur.studio.app import make_application
 app = make_application([])
 home = tempfile.mkdtemp()
 settings = QSettings(home + "/settings.ini", QSettings.Format.IniFormat)
 from secateur.studio.window import MainWindow
 theme.apply(app, "dark")
-from secateur.studio.session import Session
+from secateur.studio.state.session import Session
 session = Session(home=Path(home))
 session.client.start()
 window = MainWindow(session, settings)

@@ -12,9 +12,9 @@ from PySide6.QtWidgets import QPushButton
 
 from secateur.engine.plan import Plan, Training
 from secateur.engine.schedules import SCHEDULES
-from secateur.studio import theme
-from secateur.studio.client import EngineClient
-from secateur.studio.session import Session
+from secateur.studio.look import theme
+from secateur.studio.state.client import EngineClient
+from secateur.studio.state.session import Session
 from secateur.studio.window import MainWindow
 
 SAMPLE = "sample:digits-resnet"

@@ -6,7 +6,7 @@ import sys
 
 from PySide6.QtGui import QImage
 
-PROGRAM = "import sys; from pathlib import Path; from secateur.studio.tour import run; "
+PROGRAM = "import sys; from pathlib import Path; from secateur.studio.tours.tour import run; "
 
 
 def test_the_tour_sees_every_step_true(tmp_path):

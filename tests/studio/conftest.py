@@ -7,9 +7,9 @@ import psutil
 import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QSettings, QtMsgType
 
-from secateur.studio import theme
-from secateur.studio.client import EngineClient
-from secateur.studio.session import Session
+from secateur.studio.look import theme
+from secateur.studio.state.client import EngineClient
+from secateur.studio.state.session import Session
 
 SAMPLE = "sample:digits-resnet"
 

@@ -12,8 +12,8 @@ from PySide6.QtCore import QTimer
 
 from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo, ModelInfo
-from secateur.studio.client import EngineClient
-from secateur.studio.session import Session
+from secateur.studio.state.client import EngineClient
+from secateur.studio.state.session import Session
 
 
 class RecordedEngine(EngineClient):

@@ -14,11 +14,11 @@ from secateur.engine.criteria import CRITERIA
 from secateur.engine.gemm import Gemm
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Rule
-from secateur.studio import theme
 from secateur.studio.canvas import Canvas, colormaps
 from secateur.studio.canvas.latency_view import bars
 from secateur.studio.canvas.looks import Look
-from secateur.studio.run_state import RunState
+from secateur.studio.look import theme
+from secateur.studio.state.run_state import RunState
 
 sys.path.append(str(Path(__file__).parent))
 from recorded import CONV, LINEAR, recorded_session

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from secateur.engine.gemm import Gemm
-from secateur.studio import theme
 from secateur.studio.canvas import colormaps, rulers
 from secateur.studio.canvas.camera import LARGEST, LARGEST_FITTED, Camera
 from secateur.studio.canvas.looks import Look
 from secateur.studio.canvas.marks import number
 from secateur.studio.canvas.tiles import FRAME_MS, Asker
+from secateur.studio.look import theme
 
 sys.path.append(str(Path(__file__).parent))
 from recorded import CONV, LINEAR, RecordedEngine

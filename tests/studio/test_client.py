@@ -5,7 +5,7 @@ import psutil
 import pytest
 
 from secateur.engine import events
-from secateur.studio.client import EngineClient, engine_command
+from secateur.studio.state.client import EngineClient, engine_command
 
 SCRIPT = str(Path(__file__).with_name("scripted_engine.py"))
 

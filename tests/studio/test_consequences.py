@@ -11,12 +11,12 @@ from PySide6.QtWidgets import QApplication, QLabel, QPushButton
 from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo, ModelInfo
 from secateur.engine.patterns import PATTERNS
-from secateur.studio import theme
-from secateur.studio.client import EngineClient
-from secateur.studio.consequences import consequences, words
-from secateur.studio.layer_panel import LayerPanel
-from secateur.studio.plan_panel import PlanPanel
-from secateur.studio.session import Session
+from secateur.studio.layers.layer_panel import LayerPanel
+from secateur.studio.look import theme
+from secateur.studio.plan.consequences import consequences, words
+from secateur.studio.plan.plan_panel import PlanPanel
+from secateur.studio.state.client import EngineClient
+from secateur.studio.state.session import Session
 
 
 def matrix(path, head=0, **traced):

@@ -7,11 +7,17 @@ from PySide6.QtTest import QAbstractItemModelTester, QTest
 from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo, ModelInfo
 from secateur.engine.plan import Plan
-from secateur.studio.layer_groups import group
-from secateur.studio.layer_model import DENSITY_ROLE, PATH_ROLE, PATTERN, PLANNED_ROLE, LayerModel
-from secateur.studio.layer_panel import LayerPanel
-from secateur.studio.run_state import RunState
-from secateur.studio.session import Session
+from secateur.studio.layers.layer_groups import group
+from secateur.studio.layers.layer_model import (
+    DENSITY_ROLE,
+    PATH_ROLE,
+    PATTERN,
+    PLANNED_ROLE,
+    LayerModel,
+)
+from secateur.studio.layers.layer_panel import LayerPanel
+from secateur.studio.state.run_state import RunState
+from secateur.studio.state.session import Session
 
 RESNET = ["conv1", "bn1", "layer1.0.conv1", "layer1.0.bn1", "layer1.0.conv2", "layer1.1.conv1",
           "layer1.1.conv2", "fc"]  # fmt: skip

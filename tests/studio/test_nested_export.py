@@ -12,8 +12,8 @@ from secateur.engine.criteria import CRITERIA
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Plan, Rule
 from secateur.engine.schedules import SCHEDULES
-from secateur.studio.export_dialog import ExportDialog
-from secateur.studio.model_section import ModelSection
+from secateur.studio.plan.model_section import ModelSection
+from secateur.studio.runs.export_dialog import ExportDialog
 
 
 def wait_for(qtbot, condition):

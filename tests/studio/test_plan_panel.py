@@ -14,12 +14,12 @@ from secateur.engine.info import LayerInfo, ModelInfo
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Plan, Rule, Training
 from secateur.engine.schedules import SCHEDULES
-from secateur.studio import theme
-from secateur.studio.client import EngineClient
-from secateur.studio.plan_panel import PlanPanel
-from secateur.studio.schedule_curve import at, curve, length
-from secateur.studio.session import Session
-from secateur.studio.verdict import energy_words, rule_json, speed_words
+from secateur.studio.look import theme
+from secateur.studio.plan.plan_panel import PlanPanel
+from secateur.studio.plan.schedule_curve import at, curve, length
+from secateur.studio.plan.verdict import energy_words, rule_json, speed_words
+from secateur.studio.state.client import EngineClient
+from secateur.studio.state.session import Session
 
 
 def layer(path, stored, kernel=(), reason=None, shares=(), head=0, **traced):
@@ -469,7 +469,7 @@ def test_the_module_needs_no_torch():
     import subprocess
 
     code = (
-        "import sys, secateur.studio.plan_panel, secateur.studio.run_strip;"
+        "import sys, secateur.studio.plan.plan_panel, secateur.studio.runs.run_strip;"
         "print([m for m in ('torch', 'onnx', 'transformers', 'cupy') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,

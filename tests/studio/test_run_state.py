@@ -1,5 +1,5 @@
 from secateur.engine import events
-from secateur.studio.run_state import RunState, advance
+from secateur.studio.state.run_state import RunState, advance
 
 
 def play(*happened, state=None):

@@ -14,13 +14,13 @@ from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo, ModelInfo
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Rule, Training
-from secateur.studio import theme
-from secateur.studio.client import EngineClient
-from secateur.studio.mask_plot import tip_at
-from secateur.studio.past_run import steps_per_epoch
-from secateur.studio.run_state import RunState, advance
-from secateur.studio.run_strip import RunStrip, duration, status_words
-from secateur.studio.session import Session
+from secateur.studio.look import theme
+from secateur.studio.runs.mask_plot import tip_at
+from secateur.studio.runs.run_strip import RunStrip, duration, status_words
+from secateur.studio.state.client import EngineClient
+from secateur.studio.state.past_run import steps_per_epoch
+from secateur.studio.state.run_state import RunState, advance
+from secateur.studio.state.session import Session
 
 
 def layer(path, out):

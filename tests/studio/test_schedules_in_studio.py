@@ -16,13 +16,13 @@ from secateur.engine.info import LayerInfo, ModelInfo
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Rule, Training
 from secateur.engine.schedules import SCHEDULES
-from secateur.studio import theme
-from secateur.studio.client import EngineClient
-from secateur.studio.data_field import ADDRESSES
-from secateur.studio.plan_panel import PlanPanel
-from secateur.studio.plan_sections import training_words
-from secateur.studio.schedule_curve import ScheduleCurve, at, curve, length
-from secateur.studio.session import Session
+from secateur.studio.look import theme
+from secateur.studio.plan.data_field import ADDRESSES
+from secateur.studio.plan.plan_panel import PlanPanel
+from secateur.studio.plan.plan_sections import training_words
+from secateur.studio.plan.schedule_curve import ScheduleCurve, at, curve, length
+from secateur.studio.state.client import EngineClient
+from secateur.studio.state.session import Session
 
 EVERY = [
     *(cls() for cls in SCHEDULES),

@@ -10,8 +10,8 @@ import shiboken6
 from secateur.engine.errors import BadInput
 from secateur.engine.plan import Plan, Rule, Training
 from secateur.engine.schedules import SCHEDULES
-from secateur.studio.plan_edits import RuleIndex, default_rule, describe, short, with_sparsity
-from secateur.studio.session import Session
+from secateur.studio.state.plan_edits import RuleIndex, default_rule, describe, short, with_sparsity
+from secateur.studio.state.session import Session
 
 
 def wait_for(qtbot, condition, timeout=30_000):

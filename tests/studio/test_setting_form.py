@@ -19,7 +19,8 @@ from secateur.engine.criteria import CRITERIA
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Training, training_fields
 from secateur.engine.schedules import SCHEDULES
-from secateur.studio.setting_form import SettingForm, base_type, optional, starting
+from secateur.studio.plan.setting_form import SettingForm, optional
+from secateur.studio.state.starting import base_type, starting
 
 FAMILIES = (PATTERNS, CRITERIA, ALLOCATIONS, SCHEDULES)
 KINDS = [kind for family in FAMILIES for kind in family]

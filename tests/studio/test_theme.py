@@ -6,9 +6,9 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
-from secateur.studio import theme
-from secateur.studio.icons import app_icon, icon
-from secateur.studio.theme import DARK, LIGHT, RESOURCES
+from secateur.studio.look import theme
+from secateur.studio.look.icons import app_icon, icon
+from secateur.studio.look.theme import DARK, LIGHT, RESOURCES
 
 THEMES = pytest.mark.parametrize("look", [DARK, LIGHT], ids=lambda look: look.name)
 

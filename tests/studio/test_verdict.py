@@ -6,7 +6,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel
 
 from secateur.engine.patterns import PATTERNS
-from secateur.studio.plan_panel import PlanPanel
+from secateur.studio.plan.plan_panel import PlanPanel
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from secateur.engine.gemm import Gemm
 from secateur.engine.info import LayerInfo, ModelInfo
 from secateur.engine.plan import Plan, Training
 from secateur.engine.plan.presets import Preset, presets
-from secateur.studio import theme
-from secateur.studio.client import EngineClient
-from secateur.studio.layer_model import PATTERN, PLANNED_ROLE, LayerModel
-from secateur.studio.plan_panel import PlanPanel
-from secateur.studio.presets import PresetsMenu, title
-from secateur.studio.session import Session
+from secateur.studio.layers.layer_model import PATTERN, PLANNED_ROLE, LayerModel
+from secateur.studio.look import theme
+from secateur.studio.plan.plan_panel import PlanPanel
+from secateur.studio.plan.presets import PresetsMenu, title
+from secateur.studio.state.client import EngineClient
+from secateur.studio.state.session import Session
 
 
 def conv(path, kernel=3, density=1.0):

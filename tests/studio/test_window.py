@@ -18,11 +18,11 @@ from PySide6.QtWidgets import (
 
 from secateur.engine import events
 from secateur.engine.plan import Plan
-from secateur.studio import theme
 from secateur.studio.actions import SPECS
-from secateur.studio.client import FAULT
+from secateur.studio.look import theme
 from secateur.studio.recent import Recent
 from secateur.studio.search import match
+from secateur.studio.state.client import FAULT
 
 
 def wait_for(qtbot, condition, timeout=60_000):

@@ -1,0 +1,1 @@
+"""What everything in the window is made of: colours, icons, small widgets, numbers in words."""

@@ -1,0 +1,1 @@
+"""The plan's panel: what to do with the selected layers, and why not."""

@@ -1,0 +1,294 @@
+"""What a choice means, beside the choice: measured speed, kept energy, and what else it touches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from ...engine.plan import Plan, Rule
+from ..look import theme
+from ..look.widgets import label, named
+from ..state.plan_edits import context
+from ..state.session import Session
+
+_NEAR = 0.02
+"""A measurement at a share of kept weights this close counts as one of this very choice."""
+_LISTED = 6
+_LIVE_MS = 33
+
+
+def rule_json(rule: Rule) -> dict[str, Any]:
+    """A rule as a plan file and the engine's requests write it."""
+    made: dict[str, Any] = Plan(rules=(rule,)).to_json()["rules"][0]
+    return made
+
+
+def pattern_word(rule: Rule) -> str:
+    """The rule's pattern in its short form, such as ``block:4x4``."""
+    word = rule.pattern.to_plan()
+    return word if isinstance(word, str) else str(word["kind"])
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share of 0..1 as ``60.0 %``."""
+    return f"{share * 100:.{digits}f} %"
+
+
+def speed_words(rule: Rule, cells: list[dict[str, Any]]) -> tuple[str, str, str]:
+    """(role, headline, details) of the measured cells of one layer and pattern.
+
+    The role is ``good``, ``warn`` or, for nothing measured yet, ``strong``.
+    """
+    if not cells:
+        return "strong", "Not measured yet", "Times this layer on this machine, dense and pruned."
+    kept = 1 - rule.sparsity
+    cell = min(cells, key=lambda c: abs(c["kept"] - kept))
+    name = rule.pattern.label or rule.pattern.kind
+    times = f"dense {_ms(cell['dense_ms'])}, {name} {_ms(cell['ms'])}"
+    off = abs(cell["kept"] - kept) > _NEAR
+    where = f" at {percent(1 - cell['kept'], 0)} zeros" if off else ""
+    if cell.get("ran") == "dense" or cell["speedup"] <= 1.0:
+        details = f"measured{where}: {times}"
+        if cell.get("ran") == "dense":
+            details = f"measured{where}: dense {_ms(cell['dense_ms'])} is the fastest path"
+        return "warn", "Stays dense here: no faster", details
+    faster = sorted(1 - c["kept"] for c in cells if c["speedup"] > 1 and c.get("ran") != "dense")
+    slower = [1 - c["kept"] for c in cells if c["speedup"] <= 1 or c.get("ran") == "dense"]
+    crossing = [s for s in faster if not slower or s > max(slower)]
+    more = f" · pays from {percent(crossing[0], 0)} on" if slower and crossing else ""
+    return "good", f"{cell['speedup']:.2f}× faster here", f"measured{where}: {times}{more}"
+
+
+def energy_words(rule: Rule, answer: dict[str, Any]) -> tuple[str, str]:
+    """(headline, details) from the engine's answer on the preview of a rule's mask."""
+    units, kept = int(answer["units"]), int(answer["kept_units"])
+    name = str(answer["unit"]) + ("" if units == 1 else "s")
+    details = f"{kept:,} of {units:,} {name} kept"
+    achieved = answer.get("achieved")
+    if achieved is not None and abs(float(achieved) - rule.sparsity) > 5e-4:
+        details += f" · {percent(float(achieved))} zeros, {percent(rule.sparsity)} asked"
+    return f"Keeps {percent(float(answer['energy']))} of the energy", details
+
+
+class Card(QFrame):
+    """A headline, a line of details, and at most one thing to click."""
+
+    def __init__(self, name: str, action: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName(name)
+        self.setProperty("role", "card")
+        self.head = label(role="strong", name=f"{name}_head")
+        self.head.setWordWrap(True)
+        self.details = label(role="dim", name=f"{name}_details")
+        self.details.setWordWrap(True)
+        self.action = named(QPushButton(action), f"{name}_action", action)
+        self.action.hide()
+        self.action.setProperty("role", "link")
+        top = QHBoxLayout()
+        top.addWidget(self.head, 1)
+        top.addWidget(self.action)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(11, 9, 11, 9)
+        box.setSpacing(3)
+        box.addLayout(top)
+        box.addWidget(self.details)
+
+    def say(self, headline: str, details: str, role: str = "strong") -> None:
+        """Show a headline in a role of the stylesheet (strong, good, warn, error)."""
+        # A number and its unit stay on one line.
+        self.head.setText(headline.replace(" %", "\N{NO-BREAK SPACE}%"))
+        self.details.setText(details.replace(" %", "\N{NO-BREAK SPACE}%"))
+        self.details.setVisible(bool(details))
+        if self.head.property("role") != role:
+            self.head.setProperty("role", role)
+            theme.refresh(self.head)
+
+
+_Question = tuple[str, Rule, dict[str, Any]]
+"""A layer, its rule, and what else the plan says of previews."""
+
+
+class VerdictCards(QWidget):
+    """The cards for the current layer and the layers that are selected with it."""
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._asked: _Question | None = None
+        self._answered: _Question | None = None
+        self._measured: tuple[str, str] | None = None
+        self.speed = Card("speed_card", "Measure")
+        self.speed.action.setAccessibleName("Measure this layer")
+        self.speed.action.clicked.connect(self._measure)
+        self.energy = Card("energy_card")
+        self.reach = Card("reach_card")
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.setSpacing(8)
+        for card in (self.speed, self.energy, self.reach):
+            box.addWidget(card)
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(_LIVE_MS)
+        self._later.timeout.connect(self._ask)
+        session.plan_changed.connect(self.refresh)
+        session.selection_changed.connect(self.refresh)
+        session.run_changed.connect(self._show_speed)
+        session.busy_changed.connect(self._show_speed)
+        session.engine_changed.connect(self._ask_afresh)
+        session.model_changed.connect(self._ask_afresh)
+        # A question to a fresh engine may come before it has read the model again.
+        session.masks_changed.connect(self._request)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the verdict of the plan as it is now."""
+        self._show_speed()
+        self._show_reach()
+        self._request()
+
+    # Speed
+
+    def _show_speed(self) -> None:
+        path, rule = self._session.current, self._session.preview_rule
+        if path is None or rule is None:
+            return
+        role, headline, details = speed_words(rule, self._cells(path, rule))
+        run = self._session.run
+        ended = run.kind == "measure" and not run.active
+        if not self._cells(path, rule) and ended and self._measured == (path, pattern_word(rule)):
+            headline = "Could not be measured"
+            details = run.error if run.error and not run.detail else "The run's log says why."
+        self.speed.say(headline, details, role)
+        why_not = self._session.why_not("measure")
+        self.speed.action.setVisible(True)
+        self.speed.action.setEnabled(not why_not)
+        self.speed.action.setToolTip(why_not or "Time this layer now, dense and pruned")
+        measured = any(
+            abs(cell["kept"] - (1 - rule.sparsity)) <= _NEAR for cell in self._cells(path, rule)
+        )
+        self.speed.action.setText("Measure again" if measured else "Measure")
+
+    def _cells(self, path: str, rule: Rule) -> list[dict[str, Any]]:
+        names = {pattern_word(rule), rule.pattern.kind}
+        return [
+            cell
+            for cell in self._session.cells
+            if cell.get("layer") == path and cell.get("pattern") in names and cell.get("ms")
+        ]
+
+    def _measure(self) -> None:
+        path, rule = self._session.current, self._session.preview_rule
+        if path is not None and rule is not None:
+            self._measured = (path, pattern_word(rule))
+            self._session.measure(
+                layers=[path], patterns=[pattern_word(rule)], sparsities=[rule.sparsity]
+            )
+
+    # Energy
+
+    def _ask_afresh(self) -> None:
+        self._answered = self._asked = None
+        self._request()
+        self._show_speed()
+
+    def _request(self) -> None:
+        asked = self._question()
+        if asked is None or self._answered == asked:
+            return
+        path = asked[0]
+        if self._answered is None or self._answered[0] != path:
+            self.energy.say("Energy kept", "Waiting for the engine…")
+        if not self._later.isActive():
+            self._later.start()
+
+    def _ask(self) -> None:
+        """Ask about the latest choice; one question is under way at a time."""
+        asked = self._question()
+        if asked is None or self._asked is not None:
+            return
+        path, rule, plan = asked
+        layer = self._layer(path)
+        if layer is None or layer.gemm is None or self._session.engine_state != "ready":
+            return
+        self._asked = asked
+        rows, columns = layer.gemm.shape
+        params = {
+            "layer": path,
+            "view": "magnitude",
+            "rect": [0, 0, rows, columns],
+            "size": [1, 1],
+            "rule": rule_json(rule),
+            "source": "plan",
+            **plan,
+        }
+
+        def answered(result: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+            self._asked = None
+            if self._question() == asked:
+                self._answered = asked
+                self._show_energy(rule, result)
+            else:
+                self._ask()
+
+        def refused(message: str) -> None:
+            self._asked = None
+            self.energy.say("Energy kept", message, "error")
+
+        self._session.client.request("tile", params, answered, refused)
+
+    def _question(self) -> _Question | None:
+        path, rule = self._session.current, self._session.preview_rule
+        if path is None or rule is None:
+            return None
+        return path, rule, context(self._session.plan)
+
+    def _show_energy(self, rule: Rule, result: dict[str, Any]) -> None:
+        if result.get("misfit"):
+            self.energy.say("Does not fit", f"{self._session.current} {result['misfit']}", "warn")
+        elif result.get("waits"):
+            self.energy.say("No preview", f"{self._session.current} {result['waits']}", "warn")
+        elif result.get("energy") is None:
+            self.energy.say("Energy kept", "Unknown for this layer.")
+        else:
+            self.energy.say(*energy_words(rule, result))
+
+    # Reach
+
+    def _show_reach(self) -> None:
+        layers = [self._layer(path) for path in self._session.selection]
+        prunable = [layer.path for layer in layers if layer is not None and layer.prunable]
+        others = len(layers) - len(prunable)
+        shared = sorted({s for layer in layers if layer is not None for s in layer.shares})
+        lines = []
+        if len(prunable) > 1:
+            more = len(prunable) - _LISTED
+            lines.append(", ".join(prunable[:_LISTED]) + (f" and {more} more" if more > 0 else ""))
+        if shared:
+            lines.append(f"Also changes {', '.join(shared[:_LISTED])}: the same weight.")
+        if others:
+            lines.append(
+                f"{others} other selected layer{'s' if others > 1 else ''} can't be pruned."
+            )
+        count = len(prunable)
+        head = (
+            f"Changes apply to {count} selected layers"
+            if count > 1
+            else "Changes apply to this layer"
+        )
+        self.reach.say(head, "\n".join(lines), "warn" if count > 1 or shared else "strong")
+        self.reach.setVisible(bool(lines))
+
+    def _layer(self, path: str) -> Any:
+        info = self._session.info
+        try:
+            return info.layer(path) if info is not None else None
+        except KeyError:
+            return None
+
+
+def _ms(value: float) -> str:
+    return f"{value:.3g} ms" if value < 100 else f"{value:.0f} ms"

@@ -1,0 +1,1 @@
+"""Runs as they happen, and what comes out of them."""

@@ -1,0 +1,1 @@
+"""What the studio knows: model, plan, undo stack, runs, and the engine that does the work."""

@@ -1,0 +1,1 @@
+"""The tour: a whole session by real clicks and keys."""

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
+
+from .entries import Entries
 
 
 class Unfit(ValueError):
@@ -20,20 +23,41 @@ class SparseMatrix(ABC):
 
     Exact for every floating dtype: each entry other than zero comes back bit for bit, in place.
     The one thing not kept is the sign of a zero: ``-0.0`` is a zero like any other and comes back
-    as ``+0.0`` (`Dense` alone keeps it). Tensors stay on the device of the matrix.
+    as ``+0.0`` (`Dense` alone keeps it). Tensors stay on the device of the matrix. A format never
+    changes once it is made.
     """
 
     kind: ClassVar[str]
     shape: tuple[int, int]
 
     @classmethod
-    @abstractmethod
     def from_dense(cls, matrix: Tensor) -> Self:
         """Store a floating [out, in] matrix; raises Unfit if its zeros lie otherwise."""
+        return cls.from_entries(Entries.of(matrix))
 
-    @abstractmethod
+    @classmethod
+    def from_mask(cls, matrix: Tensor, mask: Tensor, **settings: Any) -> Self:
+        """Store the entries of [out, in] `matrix` where the bool `mask` is True.
+
+        Unlike `from_dense` it does not ask whether they are zero: a weight that has just been grown
+        is, and belongs to the structure. `settings` and errors are those of `from_entries`.
+        """
+        build: Any = cls.from_entries
+        stored: Self = build(Entries.of(matrix, mask), **settings)
+        return stored
+
     def to_dense(self) -> Tensor:
         """The matrix again, [out, in], contiguous, in its own dtype."""
+        return self.entries().to_dense()
+
+    @classmethod
+    @abstractmethod
+    def from_entries(cls, entries: Entries) -> Self:
+        """Store a matrix of which only `entries` are not zero; raises Unfit as `from_dense`."""
+
+    @abstractmethod
+    def entries(self) -> Entries:
+        """The stored entries; those that are zero too, where the format tells them from filling."""
 
     @abstractmethod
     def parts(self) -> dict[str, Tensor]:
@@ -99,3 +123,29 @@ def check_indices(name: str, indices: Tensor, limit: int) -> None:
     wide = indices.long()
     if wide.dim() != 1 or (wide.numel() and not 0 <= int(wide.min()) <= int(wide.max()) < limit):
         raise ValueError(f"{name} must be a list of indices below {limit}")
+
+
+def check_rising(name: str, numbers: Tensor) -> None:
+    """Raise ValueError unless the 1-d `numbers` ascend and none comes twice."""
+    if bool((numbers.diff() <= 0).any()):
+        raise ValueError(f"{name} must ascend")
+
+
+def check_compressed(
+    starts_name: str, starts: Tensor, name: str, indices: Tensor, shape: tuple[int, int]
+) -> None:
+    """Raise ValueError unless the `indices` ascend in each of the lines that `starts` marks.
+
+    `shape` is how many lines there are, and what the indices are below.
+    """
+    lines, limit = shape
+    check_shape(starts_name, starts, (lines + 1,))
+    check_indices(name, indices, limit)
+    wide = starts.long()
+    if int(wide[0]) != 0 or int(wide[-1]) != len(indices) or bool((wide.diff() < 0).any()):
+        raise ValueError(f"{starts_name} must rise from 0 to the number of {name}")
+    ascends = indices.long().diff() > 0
+    begins = torch.zeros(len(indices) + 1, dtype=torch.bool, device=indices.device)
+    begins[wide] = True
+    if not bool((ascends | begins[1:-1]).all()):
+        raise ValueError(f"{name} must ascend in each line")

@@ -16,6 +16,10 @@ def pack_bits(flags: Tensor) -> Tensor:
     flat = flags.reshape(-1)
     if flat.device.type == "cpu":
         return torch.from_numpy(np.packbits(flat.numpy(), bitorder="little"))
+    return _pack_on_device(flat)
+
+
+def _pack_on_device(flat: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(flat.to(torch.uint8), (0, -flat.numel() % 8))
     places = torch.arange(8, dtype=torch.uint8, device=flat.device)
     return (padded.view(-1, 8) << places).sum(dim=1, dtype=torch.uint8)
@@ -31,6 +35,10 @@ def unpack_bits(packed: Tensor, count: int) -> Tensor:
     if packed.device.type == "cpu":
         bits = np.unpackbits(packed.numpy(), count=count, bitorder="little")
         return torch.from_numpy(bits.view(np.bool_))
+    return _unpack_on_device(packed, count)
+
+
+def _unpack_on_device(packed: Tensor, count: int) -> Tensor:
     places = torch.arange(8, dtype=torch.uint8, device=packed.device)
     return ((packed.unsqueeze(1) >> places) & 1).bool().reshape(-1)[:count]
 
@@ -61,11 +69,16 @@ def take(values: Tensor, flags: Tensor) -> Tensor:
     if values.device.type != "cpu":
         return values[flags]
     # As integers: NumPy knows no bfloat16.
-    whole = values.detach().reshape(-1).view(_INTEGERS[values.element_size()]).numpy()
+    whole = as_integers(values.detach().reshape(-1)).numpy()
     chosen = flags.reshape(-1).numpy()
     stretches = [slice(start, start + _STRETCH) for start in range(0, whole.size, _STRETCH)]
     parts = [whole[part][np.flatnonzero(chosen[part])] for part in stretches]
     return torch.from_numpy(np.concatenate([whole[:0], *parts])).view(values.dtype)
+
+
+def as_integers(values: Tensor) -> Tensor:
+    """The same memory seen as integers of the same width."""
+    return values.view(_INTEGERS[values.element_size()])
 
 
 def narrow(indices: Tensor, limit: int) -> Tensor:
@@ -74,3 +87,19 @@ def narrow(indices: Tensor, limit: int) -> Tensor:
         if limit < highest:
             return indices.to(dtype)
     return indices.to(torch.int64)
+
+
+def to_int32(indices: Tensor, limit: int) -> Tensor:
+    """Indices below `limit` as int32, for products. Raises ValueError if `limit` is too large."""
+    if limit > 2**31:
+        raise ValueError(f"indices up to {limit} do not fit 32 bits")
+    return indices.to(torch.int32)
+
+
+def stable_order(indices: Tensor, limit: int) -> Tensor:
+    """The stable ``argsort`` of 1-d `indices` below `limit`, int64."""
+    if indices.device.type == "cpu" and limit <= 2**16:
+        # NumPy sorts 16 bits by radix.
+        order = indices.to(torch.uint16).numpy().argsort(kind="stable")
+        return torch.from_numpy(order)
+    return indices.to(torch.int64 if limit > 2**31 else torch.int32).argsort(stable=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor
 
-from .base import SparseMatrix, check_indices, check_shape, shape_of
-from .bits import narrow
+from .base import SparseMatrix, check_compressed, check_shape, shape_of
+from .bits import narrow, stable_order, to_int32
+from .entries import Entries, lines_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,23 +27,33 @@ class CSR(SparseMatrix):
     col_indices: Tensor
     values: Tensor
 
-    @classmethod
-    def from_dense(cls, matrix: Tensor) -> Self:
-        out, ins = matrix.shape
-        matrix = matrix.detach()
-        rows, columns = torch.nonzero(matrix, as_tuple=True)
-        ends = torch.bincount(rows, minlength=out).cumsum(0)
-        crow = torch.cat([ends.new_zeros(1), ends])
-        values = matrix[rows, columns]
-        return cls((out, ins), narrow(crow, len(values)), narrow(columns, ins - 1), values)
+    @cached_property
+    def indices32(self) -> tuple[Tensor, Tensor]:
+        """`crow_indices` and `col_indices` as int32, which every product reads; made once.
 
-    def to_dense(self) -> Tensor:
-        out, ins = self.shape
-        rows = torch.arange(out, device=self.values.device)
-        rows = rows.repeat_interleave(self.crow_indices.long().diff())
-        dense = self.values.new_zeros(out, ins)
-        dense[rows, self.col_indices.long()] = self.values
-        return dense
+        Raises ValueError from 2**31 entries or columns on.
+        """
+        crow = to_int32(self.crow_indices, len(self.values) + 1)
+        return crow, to_int32(self.col_indices, self.shape[1])
+
+    @cached_property
+    def csc_order(self) -> Tensor:
+        """int64 [entries]: ``csr.values[csr.csc_order]`` are the values in the order of `CSC`.
+
+        The structure is sorted once, and values that change while it stays (training) are only
+        gathered.
+        """
+        return stable_order(self.col_indices, self.shape[1])
+
+    def entries(self) -> Entries:
+        rows = lines_of(self.crow_indices, len(self.values))
+        return Entries(self.shape, rows, self.col_indices.long(), self.values)
+
+    @classmethod
+    def from_entries(cls, entries: Entries) -> Self:
+        crow = narrow(entries.row_starts, len(entries.values))
+        columns = narrow(entries.columns, entries.shape[1] - 1)
+        return cls(entries.shape, crow, columns, entries.values)
 
     def parts(self) -> dict[str, Tensor]:
         return {
@@ -55,10 +66,6 @@ class CSR(SparseMatrix):
     def from_parts(cls, parts: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Self:
         out, ins = shape_of(meta)
         crow, columns, values = (parts[k] for k in ("crow_indices", "col_indices", "values"))
-        check_shape("crow_indices", crow, (out + 1,))
+        check_compressed("crow_indices", crow, "col_indices", columns, (out, ins))
         check_shape("values", values, tuple(columns.shape))
-        check_indices("col_indices", columns, ins)
-        wide = crow.long()
-        if int(wide[0]) != 0 or int(wide[-1]) != len(values) or bool((wide.diff() < 0).any()):
-            raise ValueError("crow_indices must rise from 0 to the number of values")
         return cls((out, ins), crow, columns, values)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from .base import SparseMatrix, check_shape, shape_of
+from .entries import Entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,14 @@ class Dense(SparseMatrix):
 
     def to_dense(self) -> Tensor:
         return self.values.clone()
+
+    def entries(self) -> Entries:
+        """The non-zeros."""
+        return Entries.of(self.values)
+
+    @classmethod
+    def from_entries(cls, entries: Entries) -> Self:
+        return cls(entries.shape, entries.to_dense())
 
     def parts(self) -> dict[str, Tensor]:
         return {"values": self.values}

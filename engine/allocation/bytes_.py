@@ -84,7 +84,8 @@ def packed_bytes(share: Share, sparsity: float) -> int:
         return min(share.size * share.itemsize, left * across * share.itemsize + index)
     bitmap = values + -(-share.size // 8)
     csr = values + kept * _width(ins - 1) + (out + 1) * _width(kept)
-    return min(share.size * share.itemsize, bitmap, csr)
+    csc = values + kept * _width(out - 1) + (ins + 1) * _width(kept)
+    return min(share.size * share.itemsize, bitmap, csr, csc)
 
 
 def _width(limit: int) -> int:

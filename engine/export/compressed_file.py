@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...kernels.formats import CSR, NM, Bitmap, Candidate, Dense, Grouped, fullest, smallest
+from ...kernels.formats import CSC, CSR, NM, Bitmap, Candidate, Dense, Grouped, fullest, smallest
 from ...kernels.formats.bits import bits_for, narrow
 from ..gemm import Gemm
 from ..models.archive import About, read_state, to_lanes, write_tensors
@@ -23,7 +23,7 @@ _RUNS = (4, 8, 16, 32)
 
 
 class CompressedFile(Exporter):
-    """Bitmap, CSR, N:M, grouped or dense, whichever is smallest, for every matrix of the model.
+    """Bitmap, CSR, CSC, N:M, grouped or dense, whichever is smallest, for each layer's matrix.
 
     What is no matrix of a layer (biases, norms, buffers) is stored whole.
     """
@@ -78,11 +78,15 @@ def pack(tensor: Tensor, gemm: Gemm | None) -> tuple[dict[str, Any], dict[str, T
 
 
 def _scattered(matrix: Tensor) -> Iterator[Candidate]:
-    """Bitmap, and CSR where a column's index for each kept entry is less than a bit for each."""
+    """Bitmap, and CSR or CSC where an index for each kept entry is less than a bit for each."""
     yield Bitmap.from_dense
-    index = narrow(torch.zeros(0), matrix.shape[1] - 1).element_size()
-    if int(torch.count_nonzero(matrix)) * index < matrix.numel() / 8:
-        yield CSR.from_dense
+    out, ins = matrix.shape
+    kept = int(torch.count_nonzero(matrix))
+    formats: tuple[tuple[Candidate, int], ...] = ((CSR.from_dense, ins), (CSC.from_dense, out))
+    for candidate, lines in formats:
+        index = narrow(torch.zeros(0), lines - 1).element_size()
+        if kept * index < matrix.numel() / 8:
+            yield candidate
 
 
 def _runs(matrix: Tensor) -> Iterator[Candidate]:

@@ -10,9 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...kernels.dispatch.calls import Call, recorded
+from ...kernels.dispatch.candidates import SPARSE, candidates
+from ...kernels.dispatch.race import DENSE, Form, race, winner
+from ...kernels.dispatch.timing import Timing
 from ..allocation import Share
 from ..allocation.whole import choose_layers
 from ..compaction import committed, compact, count
+from ..control import Stopped
 from ..criteria import CRITERIA
 from ..dependencies import Channels, first_line, trace
 from ..errors import BadInput
@@ -20,21 +25,7 @@ from ..gemm import Gemm
 from ..masks import Masks
 from ..models.model import Model
 from ..patterns import Pattern
-from .forms import (
-    DENSE,
-    GROUPED,
-    Call,
-    Form,
-    fewer_outputs,
-    grouped_forms,
-    recorded,
-    replaced,
-    with_mask,
-)
-from .timing import Timing, time_interleaved
-
-# A candidate has to win by more than a second run would take back.
-_MARGIN = 0.98
+from .forms import fewer_outputs, replaced, with_mask
 
 Json = dict[str, Any]
 
@@ -152,9 +143,7 @@ class Bench:
             times = self._race(forms)
             self._dense[task.layer] = times[DENSE]
         dense = times[DENSE]
-        best = min(times, key=lambda path: times[path].median_ms)
-        if not _beats(times[best], dense):
-            best = DENSE
+        best = winner(times)
         if task.layer is not None and best != DENSE:
             task.trial.winners[task.layer] = next(f.module for f in forms if f.path == best)
         ran = times[best]
@@ -180,16 +169,11 @@ class Bench:
         }
 
     def _race(self, forms: list[Form]) -> dict[str, Timing]:
-        """The better timing of each form by path, over the memory formats that it can have."""
-        calls = {(f.path, i): call for f in forms for i, call in enumerate(f.calls())}
-        timings = time_interleaved(
-            calls, seconds=self._seconds, device=self._device.type, cancel=self._cancel
-        )
-        best: dict[str, Timing] = {}
-        for (path, _), timing in timings.items():
-            if path not in best or timing.median_ms < best[path].median_ms:
-                best[path] = timing
-        return best
+        return race(forms, seconds=self._seconds, device=self._device.type, check=self._check)
+
+    def _check(self) -> None:
+        if self._cancel():
+            raise Stopped
 
     def _fitting(self, pattern: Pattern, paths: list[str]) -> list[str]:
         """Those of `paths` that can take the pattern; says for each reason once which can't."""
@@ -265,7 +249,8 @@ class Bench:
             plain = isinstance(dense.module, (nn.Linear, nn.Conv2d))
             if gemm is None or not plain or bool(mask.any(dim=0).all()):
                 return [dense]
-            return [dense, *grouped_forms(with_mask(dense.module, gemm.store(mask)), x)]
+            pruned = with_mask(dense.module, gemm.store(mask))
+            return [dense, *(Form(name, m, (x,), {}) for name, m in candidates(pruned).items())]
 
         return forms
 
@@ -280,9 +265,9 @@ class Bench:
             given = calls[path].example(self._device) if path in calls else x
             smaller = count(layer) < count(dense.module)
             found = [Form("compacted", layer, (given,), {})] if smaller else []
-            for form in grouped_forms(layer, given):
-                name = f"compacted, {form.path}" if smaller else form.path
-                found.append(Form(name, form.module, form.args, form.kwargs))
+            for name, module in candidates(layer).items():
+                path_of = f"compacted, {name}" if smaller else name
+                found.append(Form(path_of, module, (given,), {}))
             return [dense, *found]
 
         return forms
@@ -304,7 +289,7 @@ class Bench:
             if trial.small is not None and count(trial.small) < count(self._module):
                 base, name = trial.small, "compacted, grouped"
                 found.append(Form("compacted", base, self._args, self._kwargs))
-            faster = {p: m for p, m in trial.winners.items() if isinstance(m, GROUPED)}
+            faster = {p: m for p, m in trial.winners.items() if isinstance(m, SPARSE)}
             if faster:
                 found.append(Form(name, replaced(base, faster), self._args, self._kwargs))
             return found
@@ -323,12 +308,6 @@ class Bench:
 def _word(pattern: Pattern) -> str:
     word = pattern.to_plan()
     return word if isinstance(word, str) else str(word["kind"])
-
-
-def _beats(timing: Timing, dense: Timing) -> bool:
-    """Whether the win is a win: the typical and the undisturbed runs agree, beyond a margin."""
-    typical = timing.median_ms < _MARGIN * dense.median_ms
-    return typical and timing.q1 < _MARGIN * dense.q1
 
 
 def _looks_like(mask: Tensor) -> str:

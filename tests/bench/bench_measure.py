@@ -11,8 +11,9 @@ import sys
 import torch
 from torch import nn
 
-from secateur.engine.measuring.forms import Form, grouped_forms, with_mask
-from secateur.engine.measuring.timing import time_interleaved
+from secateur.engine.measuring.forms import with_mask
+from secateur.kernels.dispatch.candidates import candidates
+from secateur.kernels.dispatch.race import Form, race
 
 LAYERS = ((64, 64, 56), (128, 128, 28), (256, 256, 14), (512, 512, 7))
 
@@ -23,12 +24,9 @@ def main(batch: int) -> None:
         kept = torch.rand(layer.weight[0].shape, generator=torch.Generator().manual_seed(0)) < 0.25
         x = torch.randn(batch, inputs, size, size)
         forms = [Form("dense", layer, (x,), {})]
-        forms += grouped_forms(with_mask(layer, kept.expand_as(layer.weight)), x)
-        calls = {(f.path, i): call for f in forms for i, call in enumerate(f.calls())}
-        times = time_interleaved(calls, seconds=1.0)
-        best: dict[str, float] = {}
-        for (path, _), timing in times.items():
-            best[path] = min(best.get(path, timing.median_ms), timing.median_ms)
+        pruned = with_mask(layer, kept.expand_as(layer.weight))
+        forms += [Form(path, each, (x,), {}) for path, each in candidates(pruned).items()]
+        best = {path: timing.median_ms for path, timing in race(forms, seconds=1.0).items()}
         ratios = ", ".join(f"{path} {best['dense'] / ms:.2f}x" for path, ms in best.items())
         print(f"{outputs}x{inputs}x3x3 at {size}x{size}, batch {batch}: {ratios}")
 

@@ -7,17 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.engine.control import Stopped
 from secateur.engine.dependencies import trace
 from secateur.engine.errors import BadInput
 from secateur.engine.events import Cancelled, Finished, LayerDone, Log, Progress, Started
 from secateur.engine.masks import Masks, masked
-from secateur.engine.measuring.forms import fewer_outputs, grouped_forms, replaced
+from secateur.engine.measuring.forms import fewer_outputs, replaced
 from secateur.engine.measuring.measure import measure
-from secateur.engine.measuring.timing import time_interleaved
 from secateur.engine.models import open_model
 from secateur.engine.models.build import from_module
 from secateur.engine.models.model import Model
+from secateur.kernels.dispatch.candidates import candidates
 
 KEYS = {
     "model", "layer", "pattern", "kept", "batch", "dtype", "device", "ran", "dense_ms", "ms",
@@ -196,10 +195,10 @@ def test_grouped_forms_in_the_whole_model_compute_what_the_masked_model_does():
     with torch.inference_mode(), masked(model, masks):
         expected = model.module(*args)
         layer = model.module.get_submodule("layer1.0.conv2")
-        forms = grouped_forms(layer, torch.randn(1, 16, 8, 8))
-    for form in forms:
+        forms = candidates(layer)
+    for form in forms.values():
         with torch.inference_mode():
-            result = replaced(model.module, {"layer1.0.conv2": form.module})(*args)
+            result = replaced(model.module, {"layer1.0.conv2": form})(*args)
         torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
     assert forms
 
@@ -217,16 +216,3 @@ def test_fewer_outputs_are_those_that_were_kept():
         expected = module(x)[:, kept]
         torch.testing.assert_close(form.module(*form.args), expected)
     assert fewer_outputs(nn.Conv2d(6, 6, 1, groups=2), kept, torch.randn(1, 6, 2, 2)) is None
-
-
-def test_interleaved_timing_tells_a_long_from_a_short_call():
-    times = time_interleaved(
-        {"short": lambda: time.sleep(0.001), "long": lambda: time.sleep(0.004)}, seconds=0.1
-    )
-    short, long = times["short"], times["long"]
-    assert short.q1 <= short.median_ms <= short.q3
-    assert short.median_ms >= 1
-    assert long.median_ms > short.median_ms
-    assert short.n == long.n >= 7
-    with pytest.raises(Stopped):
-        time_interleaved({"short": lambda: None}, cancel=lambda: True)

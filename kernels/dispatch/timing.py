@@ -10,8 +10,6 @@ from typing import TypeVar
 
 import torch
 
-from ..control import Stopped
-
 # A sample lasts at least this long, so that the clock and the loop around it don't count.
 _SAMPLE_MS = 0.5
 _WARM_UP = 3
@@ -40,13 +38,13 @@ def time_interleaved(
     *,
     seconds: float = 0.5,
     device: str = "cpu",
-    cancel: Callable[[], bool] = lambda: False,
+    check: Callable[[], object] = lambda: None,
 ) -> dict[Name, Timing]:
     """Time the candidates in turn, round after round, every other round backwards.
 
     Warms each up first. Takes about `seconds` in all, but at least 7 and at most 101 rounds. On
-    ``"cuda"`` the device's own events are the clock. Runs in inference mode. Raises Stopped as soon
-    as `cancel` says so between two samples.
+    ``"cuda"`` the device's own events are the clock. Runs in inference mode. `check` is called
+    between two samples, so that it can raise what ends the timing.
     """
     clock = _cuda_ms if device.startswith("cuda") else _cpu_ms
     names = list(candidates)
@@ -54,7 +52,7 @@ def time_interleaved(
         calls: dict[Name, int] = {}
         for name in names:
             for _ in range(_WARM_UP):
-                _check(cancel)
+                check()
                 once = clock(candidates[name], 1)
             calls[name] = max(1, round(_SAMPLE_MS / max(once, 1e-4)))
         samples: dict[Name, list[float]] = {name: [] for name in names}
@@ -63,14 +61,9 @@ def time_interleaved(
             if index >= _FEWEST and time.perf_counter() > end:
                 break
             for name in reversed(names) if index % 2 else names:
-                _check(cancel)
+                check()
                 samples[name].append(clock(candidates[name], calls[name]) / calls[name])
     return {name: _timing(samples[name]) for name in names}
-
-
-def _check(cancel: Callable[[], bool]) -> None:
-    if cancel():
-        raise Stopped
 
 
 def _cpu_ms(call: Callable[[], object], times: int) -> float:

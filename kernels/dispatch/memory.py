@@ -1,0 +1,67 @@
+"""What was measured before, on disk: one small file per question, so that nothing needs a lock."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def default_folder() -> Path:
+    """Where this person's measurements are kept: the platform's folder for caches."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "secateur" / "measured"
+
+
+class Memory:
+    """Answers by question; both are plain JSON values.
+
+    `folder` None keeps nothing. A folder that can't be written or a damaged file is as if nothing
+    was known: a measurement is never worth failing for.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def get(self, question: Mapping[str, Any]) -> Json | None:
+        """What was put for the same question, None if nothing was."""
+        if self._folder is None:
+            return None
+        try:
+            found = json.loads(self._file(question).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        known = isinstance(found, dict) and found.get("question") == dict(question)
+        return found["answer"] if known else None
+
+    def put(self, question: Mapping[str, Any], answer: Json) -> None:
+        """Keep the answer; it takes the place of an older one."""
+        if self._folder is None:
+            return
+        text = json.dumps({"question": dict(question), "answer": answer})
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", dir=self._folder, suffix=".new", delete=False
+            ) as file:
+                file.write(text)
+            Path(file.name).replace(self._file(question))
+        except OSError:
+            return
+
+    def _file(self, question: Mapping[str, Any]) -> Path:
+        assert self._folder is not None
+        text = json.dumps(dict(question), sort_keys=True)
+        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"

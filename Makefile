@@ -18,7 +18,9 @@ run: $(READY)
 	    echo "Its pictures, project, exports and report are in out/tour"; \
 	fi
 
+# The CUDA sources run on the CPU here, through a C++ compiler.
 test: $(READY)
+	sh installers/system-packages.sh g++
 	$(BIN)/pytest
 
 check: lint types contracts test

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Installs what Debian and Ubuntu lack for the studio: Python's venv module and Qt's libraries.
-# Does nothing where nothing is missing, and on other systems.
+# Packages named as arguments are installed too. Does nothing where nothing is missing, and on other
+# systems.
 set -eu
 
 command -v apt-get >/dev/null 2>&1 || exit 0
 
 packages="python3-venv libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 \
-libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 fonts-inter"
+libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 fonts-inter $*"
 
 missing=""
 for package in $packages; do

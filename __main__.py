@@ -15,7 +15,7 @@ def _studio(argv: list[str]) -> int:
 
 
 def _tour(out: Path) -> int:
-    from .studio.tour import run
+    from .studio.tours.tour import run
 
     return run(out)
 

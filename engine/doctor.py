@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from .machine import describe
 
 _KERNEL = 'extern "C" __global__ void twice(float* x) { x[threadIdx.x] *= 2.0f; }'
 _LITTLE_MEMORY = 4 << 30
+_USUAL_ARCH = 90  # what kernels are tried for where there is no GPU
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def examine() -> dict[str, Any]:
     """
     machine = describe()
     checks: list[Callable[[dict[str, Any]], Finding]] = [
-        _gpu, _cuda, _cupy, _nvrtc, _onnxruntime, _qt, _threads, _waiting, _memory,
+        _gpu, _cuda, _cupy, _nvrtc, _kernels, _onnxruntime, _qt, _threads, _waiting, _memory,
     ]  # fmt: skip
     rows = [check(machine) for check in checks]
     return {"machine": machine, "checks": [asdict(row) for row in rows]}
@@ -103,6 +105,31 @@ def _nvrtc(machine: dict[str, Any]) -> Finding:
     except Exception as error:  # missing libraries show as any kind of error
         return Finding("NVRTC", False, f"compiles no kernel: {_short(error)}", advice)
     return Finding("NVRTC", True, f"version {major}.{minor} compiled a kernel to {size} bytes")
+
+
+def _kernels(machine: dict[str, Any]) -> Finding:
+    """Compile each CUDA source in the first of its variants, for the GPU that is there."""
+    from ..kernels.cuda.launch import compiled
+    from ..kernels.cuda.source import Source, sources
+
+    cuda = machine["cuda"]
+    arch = _USUAL_ARCH if cuda is None else int(cuda["capability"].replace(".", ""))
+
+    def fault(source: Source) -> str | None:
+        try:
+            compiled(source.text(source.variants[0]), arch)
+        except Exception as error:  # a missing library and a refused source alike
+            return f"{source.path.stem}: {_short(error)}"
+        return None
+
+    found = [source for source in sources() if source.min_arch <= arch]
+    with ThreadPoolExecutor(machine["cores"]) as pool:
+        faults = [text for text in pool.map(fault, found) if text is not None]
+    text = f"{len(found) - len(faults)} of {len(found)} CUDA sources compile for sm_{arch}"
+    if not faults:
+        return Finding("kernels", True, text)
+    advice = "CuPy and NVRTC have to be there and know this GPU; if they do, please report this"
+    return Finding("kernels", False, f"{text}; {faults[0]}", advice)
 
 
 def _onnxruntime(machine: dict[str, Any]) -> Finding:

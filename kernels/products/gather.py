@@ -2,19 +2,20 @@
 
 With a column of W[out, in] gone for all outputs, the input position that it stands for is never
 read. A linear layer picks the kept inputs; a convolution picks the kept (channel, kernel row,
-kernel column) positions straight from a strided view of its padded input, so that the whole
-im2col matrix is never made. Plain torch: the CPU and CUDA.
-
-Bytes moved by the convolution, beside the GEMM: kept * positions * batch entries read and written.
+kernel column) positions, on the CPU piece by piece (`cpu_grouped`), elsewhere at once from a
+strided view of its padded input. The whole im2col matrix is never made.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .cpu_grouped import Gather, Window, grouped_conv_cpu
 
 # Below this share of kept columns in the channels that are left, gathering single kernel positions
 # measured faster than a dense convolution over those channels.
@@ -44,14 +45,14 @@ class GroupedLinear(nn.Module):
         return cls(weight.index_select(1, kept), bias, kept)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.index_select(-1, self.kept), self.weight, self.bias)
+        return F.linear(_last(x, self.kept), self.weight, self.bias)
 
 
 class GroupedConv2d(nn.Module):
     """A convolution that reads only the kept positions: [n, c, h, w] -> [n, out, h', w'].
 
-    `weight` is [out, kept] and `kept` int64 [3, kept] with channel, kernel row and kernel column.
-    Stride, padding of any mode and dilation as in the dense layer; one group.
+    `weight` is [out, kept] and `kept` int64 [kept] over (channel, kernel row, kernel column).
+    Padding of any mode; one group. On the CPU without gradients the gather is fused.
     """
 
     kept: Tensor
@@ -61,19 +62,18 @@ class GroupedConv2d(nn.Module):
         weight: Tensor,
         bias: Tensor | None,
         kept: Tensor,
+        window: Window,
         *,
-        kernel: tuple[int, int],
-        stride: tuple[int, int],
-        dilation: tuple[int, int],
         padding: list[int],
         padding_mode: str,
     ) -> None:
+        """`padding` is what goes around the input beforehand, for modes other than zeros."""
         super().__init__()
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         self.register_buffer("kept", kept)
-        self.kernel, self.stride, self.dilation = kernel, stride, dilation
-        self.padding, self.padding_mode = padding, padding_mode
+        self.window, self.padding, self.padding_mode = window, padding, padding_mode
+        self._planned: tuple[object, Gather] | None = None
 
     @classmethod
     def from_dense(cls, module: nn.Conv2d, column_mask: Tensor) -> Self:
@@ -84,39 +84,53 @@ class GroupedConv2d(nn.Module):
         """
         matrix = _matrix(module)
         kept = _kept(column_mask, matrix.shape[1])
-        rows, columns = module.kernel_size
-        tap = kept % (rows * columns)
-        places = torch.stack([kept // (rows * columns), tap // columns, tap % columns])
+        around = list(module._reversed_padding_repeated_twice)
+        zeros = module.padding_mode == "zeros"
+        pads = ((around[2], around[3]), (around[0], around[1])) if zeros else ((0, 0), (0, 0))
         return cls(
             matrix.index_select(1, kept),
             None if module.bias is None else module.bias.detach(),
-            places,
-            kernel=(rows, columns),
-            stride=(module.stride[0], module.stride[1]),
-            dilation=(module.dilation[0], module.dilation[1]),
-            padding=list(module._reversed_padding_repeated_twice),
-            padding_mode="constant" if module.padding_mode == "zeros" else module.padding_mode,
+            kept,
+            Window(module.kernel_size, module.stride, module.dilation, pads),
+            padding=[0] * len(around) if zeros else around,
+            padding_mode="constant" if zeros else module.padding_mode,
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = F.pad(x, self.padding, self.padding_mode) if any(self.padding) else x
-        batch, channels, height, width = padded.shape
-        (rows, columns), (down, right), (tall, wide) = self.kernel, self.stride, self.dilation
-        out_height = (height - tall * (rows - 1) - 1) // down + 1
-        out_width = (width - wide * (columns - 1) - 1) // right + 1
+        if any(self.padding):
+            x = F.pad(x, self.padding, self.padding_mode)
+        tensors = (x, *self.parameters())
+        if x.is_cpu and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)):
+            return grouped_conv_cpu(x, self.weight, self.bias, self._gather(x))
+        return self._in_one(x)
+
+    def _gather(self, x: Tensor) -> Gather:
+        """The plan for inputs like `x`; the last one is remembered."""
+        key = x.shape, x.dtype, x.is_contiguous()
+        if self._planned is None or self._planned[0] != key:
+            self._planned = key, Gather.plan(self.window, self.kept, x)
+        return self._planned[1]
+
+    def _in_one(self, x: Tensor) -> Tensor:
+        """All kept positions gathered at once: on any device, and with gradients."""
+        window = self.window
+        around = [length for pair in reversed(window.padding) for length in pair]
+        padded = F.pad(x, around) if any(around) else x
+        batch, channels = padded.shape[:2]
+        (rows, columns), (down, right), (tall, wide) = window.kernel, window.stride, window.dilation
+        height, width = window.outputs(tuple(x.shape[2:]))
         n, c, h, w = padded.stride()
         # Every (channel, kernel row, kernel column) as an image of its own: a view, nothing copied.
         patches = padded.as_strided(
-            (batch, channels, rows, columns, out_height, out_width),
+            (batch, channels, rows, columns, height, width),
             (n, c, h * tall, w * wide, h * down, w * right),
         )
-        channel, row, column = self.kept
+        channel, row, column = torch.unravel_index(self.kept, (channels, rows, columns))
         gathered = patches[:, channel, row, column]
-        gathered = gathered.reshape(batch, len(channel), out_height * out_width)
-        product = self.weight @ gathered
+        product = self.weight @ gathered.reshape(batch, len(self.kept), height * width)
         if self.bias is not None:
             product = product + self.bias[:, None]
-        return product.view(batch, -1, out_height, out_width)
+        return product.view(batch, -1, height, width)
 
 
 class ChannelConv2d(nn.Module):
@@ -160,6 +174,8 @@ class ChannelConv2d(nn.Module):
         return cls(small.train(module.training), kept)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.is_contiguous(memory_format=torch.channels_last):
+            return self.convolution(_last(x.movedim(1, -1), self.kept).movedim(-1, 1))
         return self.convolution(x.index_select(1, self.kept))
 
 
@@ -185,6 +201,12 @@ def _matrix(module: nn.Conv2d) -> Tensor:
     if module.groups != 1:
         raise ValueError(f"a convolution of {module.groups} groups has no group-wise product")
     return module.weight.detach().flatten(1)
+
+
+def _last(x: Tensor, kept: Tensor) -> Tensor:
+    """The entries `kept` of the last dimension; as a matrix, ten times as fast on the CPU."""
+    flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return flat.index_select(1, kept).view(*x.shape[:-1], len(kept))
 
 
 def _kept(mask: Tensor, length: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .kernel_choice import choose_cuda, serves
 from .select import keep_n_of_m
 
 # Kernels with no more positions than this have so few patterns that all can be counted.
@@ -42,5 +43,7 @@ def choose(kernels: Tensor, library: Tensor) -> Tensor:
     `kernels` holds additive float scores [n, taps] (squares: the largest L2 norm), `library` is
     bool [patterns, taps]. Among equals the earlier pattern of the library is taken.
     """
-    energy = kernels @ library.to(kernels.dtype).T
+    if serves(kernels):
+        return choose_cuda(kernels, library)[0]
+    energy = kernels.float() @ library.float().T
     return library[energy.argmax(dim=1)]

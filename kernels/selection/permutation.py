@@ -4,7 +4,7 @@ Channels are put into runs of M so that each row's large scores spread evenly ov
 Yu, Channel Permutations for N:M Sparsity, 2021). From the order as it is, pairs of channels of two
 runs are exchanged as long as that keeps more. Then a tabu search (Glover 1989) goes on: the best
 exchange is made even if it keeps less, and channels that have just moved rest for a while. What a
-run would keep with any other channel in any of its places is known from one distance matrix, so
+run would keep with any other channel in any of its places is known from one table of sums, so
 that all exchanges are judged at once.
 """
 
@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from .permutation_search import larger_sums
 
 _TOGETHER = 512
 _ROWS = 2048
@@ -54,7 +56,7 @@ def search(scores: Tensor, n: int, m: int, seed: int = 0, within: int | None = N
     random = np.random.default_rng(seed)
     drawn = np.sort(random.permutation(len(scores))[:_ROWS])
     rows = scores.detach()[torch.from_numpy(drawn).to(scores.device)]
-    columns = rows.float().cpu().t().contiguous()
+    columns = rows.float().t().contiguous()
     for start in range(0, count if m > n else 0, within):
         for group in _groups(within, m, random):
             places = start + group
@@ -80,7 +82,6 @@ class _Search:
         # A last run that is not full is filled with zeros, which stay where they are.
         columns = torch.nn.functional.pad(columns, (0, 0, 0, -len(columns) % m))
         self._columns, self._n, self._m = columns, n, m
-        self._sums = columns.sum(1)
         self._order = np.arange(len(columns))
         runs = len(columns) // m
         self._kept = np.zeros(runs, np.float32)
@@ -153,7 +154,7 @@ class _Search:
         """Set what is known of `runs` anew.
 
         With x in the place of one of its channels a run keeps, in each row, the n - 1 highest of
-        the others and the larger of x and the n-th highest, and max(a, b) = (a + b + |a - b|) / 2.
+        the others and the larger of x and the n-th highest.
         """
         n, m = self._n, self._m
         places = (runs[:, None] * m + np.arange(m)).reshape(-1)
@@ -164,7 +165,6 @@ class _Search:
         is_kept = inside >= last
         limit = torch.where(is_kept, first_lost, last).flatten(0, 1)
         fixed = (whole - torch.where(is_kept, inside, last)).flatten(0, 1)
-        apart = torch.cdist(limit[None], self._columns[None], p=1)[0]
-        larger = (apart + limit.sum(1, keepdim=True) + self._sums) / 2
-        self._instead[places] = (larger + fixed.sum(1, keepdim=True)).numpy()
-        self._kept[runs] = whole.sum((1, 2)).numpy()
+        larger = larger_sums(limit, self._columns)
+        self._instead[places] = (larger + fixed.sum(1, keepdim=True)).cpu().numpy()
+        self._kept[runs] = whole.sum((1, 2)).cpu().numpy()

@@ -1,7 +1,7 @@
 """Choosing the entries to prune: by rank, by size, and N of every M. Ties fall to lower indices.
 
-On the CPU selection is exact and costs little more than reading the scores (see `threshold`), where
-`torch.topk` and `torch.kthvalue` cost many times that; on a GPU it is a stable sort.
+Selection is exact and costs little more than reading the scores, on the CPU (see `threshold`) and
+on a GPU (see `radix_select`), where `torch.topk` and `torch.kthvalue` cost many times that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .threshold import STRETCH, Part, lowest_of
+from .nm_mask import keep_n_of_m_cuda, serves
+from .radix_select import lowest_of_all
+from .threshold import STRETCH
 
 _LONGEST_COMPARED = 64
 _SMALL_STRETCH = 1 << 18
@@ -80,17 +82,10 @@ class Ranking:
 def lowest(scores: Tensor, count: int) -> Tensor:
     """Return a bool tensor, True at the `count` lowest scores. Ties: lower flat index first.
 
-    `scores` is floating, any shape, without NaN. O(n) on the CPU.
+    `scores` is floating, any shape, without NaN. O(n). Raises ValueError for a `count` that there
+    is not.
     """
-    if scores.device.type == "cpu":
-        return lowest_of(Part.of(scores), count).view(scores.shape)
-    total = scores.numel()
-    if not 0 <= count <= total:
-        raise ValueError(f"cannot choose {count} of {total} entries")
-    flat = scores.detach().float().reshape(-1)
-    chosen = torch.zeros(total, dtype=torch.bool, device=flat.device)
-    chosen[torch.argsort(flat, stable=True)[:count]] = True
-    return chosen.view(scores.shape)
+    return lowest_of_all([scores], count)[0]
 
 
 class SizedRanking:
@@ -131,7 +126,9 @@ def keep_n_of_m(scores: Tensor, n: int, m: int, step: int = 1) -> Tensor:
     than `m` is padded with entries that are never kept. Among ties the lower index is pruned first,
     as everywhere here.
     """
-    rows, columns = scores.shape
+    if serves(scores, m):
+        return keep_n_of_m_cuda(scores, n, m, step)
+    columns = scores.shape[1]
     width = m * step
     padded = scores.detach().float()
     if columns % width:
@@ -140,7 +137,7 @@ def keep_n_of_m(scores: Tensor, n: int, m: int, step: int = 1) -> Tensor:
         kept = _sorted(padded.reshape(-1, m, step), n)
     else:
         kept = _compared(padded.reshape(-1), n, m, step)
-    return kept.view(rows, -1)[:, :columns].contiguous()
+    return kept.view(padded.shape)[:, :columns].contiguous()
 
 
 def _sorted(runs: Tensor, n: int) -> Tensor:

@@ -99,3 +99,22 @@ def test_what_has_no_such_form_is_refused():
         GroupedLinear.from_dense(nn.Linear(8, 4), columns(9, 0.5))
     with pytest.raises(ValueError, match="BatchNorm"):
         grouped(nn.BatchNorm2d(4), columns(4, 0.5))
+
+
+def test_gradients_go_around_the_fused_gather():
+    torch.manual_seed(0)
+    module, mask = nn.Conv2d(4, 5, 3, padding=1, stride=2).double(), columns(36, 0.4)
+    small = GroupedConv2d.from_dense(module, mask)
+    x = torch.randn(2, 4, 7, 7, dtype=torch.float64, requires_grad=True)
+    result = small(x)
+    torch.testing.assert_close(result.detach(), small(x.detach()), rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(small, x)
+
+
+def test_inputs_of_changing_sizes():
+    torch.manual_seed(0)
+    module, mask = nn.Conv2d(4, 5, 3, padding=1), columns(36, 0.4)
+    small = GroupedConv2d.from_dense(module, mask)
+    for shape in ((2, 4, 9, 9), (2, 4, 5, 12), (1, 4, 9, 9)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(small(x), masked(module, mask, x), rtol=1e-4, atol=1e-5)

@@ -9,8 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from secateur.kernels.formats.bits import pack_bits
 from secateur.kernels.selection.select import lowest_by_size
-from secateur.kernels.selection.threshold import STRETCH, Chooser, Part, lowest_counts, lowest_of
+from secateur.kernels.selection.threshold import (
+    STRETCH,
+    Part,
+    all_but_lowest,
+    lowest_counts,
+    lowest_of,
+)
 
 few_values = st.lists(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 7.0, math.inf]), min_size=1)
 
@@ -34,6 +41,16 @@ def test_counts_are_those_of_a_stable_sort(values: list[list[float]], data: st.D
     chosen = by_sort(torch.cat(layers), count).split([len(layer) for layer in layers])
     parts = [Part.of(layer) for layer in layers]
     assert lowest_counts(parts, count) == [int(part.sum()) for part in chosen]
+
+
+@given(few_values, st.data())
+@settings(deadline=None)
+def test_masks_are_those_of_a_stable_sort(values: list[float], data: st.DataObject) -> None:
+    scores = torch.tensor(values)
+    count = data.draw(st.integers(0, len(scores)))
+    chosen = by_sort(scores, count)
+    assert torch.equal(lowest_of(Part.of(scores), count), chosen)
+    assert torch.equal(all_but_lowest(Part.of(scores), count), pack_bits(~chosen))
 
 
 @given(st.lists(few_values, min_size=1, max_size=4), st.data())
@@ -87,17 +104,9 @@ def test_large_layers_are_cut_exactly(kind: str) -> None:
         count = round(share * len(scores))
         chosen = by_sort(scores, count)
         assert torch.equal(lowest_of(Part.of(scores), count), chosen)
+        assert torch.equal(all_but_lowest(Part.of(scores), count), pack_bits(~chosen))
         expected = chosen.split([part.count for part in parts])
         assert lowest_counts(parts, count) == [int(part.sum()) for part in expected]
-
-
-def test_a_chooser_remembers_and_stays_exact() -> None:
-    chooser = Chooser()
-    for kind, scores in kinds(3 * STRETCH).items():
-        for share in (0.4, 0.4, 0.4001, 0.8, 0.4):
-            count = round(share * len(scores))
-            found = chooser.lowest_of(Part.of(scores), count)
-            assert torch.equal(found, by_sort(scores, count)), kind
 
 
 def test_scores_are_asked_for_in_small_stretches_only() -> None:
@@ -109,7 +118,9 @@ def test_scores_are_asked_for_in_small_stretches_only() -> None:
         asked.append(len(found))
         return found
 
-    lowest_counts([Part(len(scores), some, len(scores))], 0.8 * len(scores))
+    part = Part(len(scores), some, len(scores))
+    lowest_counts([part], 0.8 * len(scores))
+    all_but_lowest(part, round(0.8 * len(scores)))
     assert max(asked) <= STRETCH
 
 

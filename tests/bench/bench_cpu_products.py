@@ -1,0 +1,268 @@
+"""Products of pruned layers on the CPU against torch's dense ones (oneDNN and MKL, fp32).
+
+Convolutions with 75 % of the columns gone, of ResNet and VGG shapes, against the dense convolution,
+both contiguous and channels-last; and linear layers at 90 %, by pattern. All candidates of a layer
+take turns in one run. Ratios are given of the medians, of the least times, and of the least of the
+processor time that all threads took together: on a machine that others use, the medians measure the
+others too, and the last moves least. `share of the limit` is the work that is left (its operations
+by a large product's, or its bytes by a large copy's rate) over the least time.
+
+Run: python tests/bench/bench_cpu_products.py [--seconds S] [--out RESULTS.md]
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from secateur.engine.machine import describe
+from secateur.kernels.products.cpu_sparse import CpuSparse, sparse_linear_cpu
+from secateur.kernels.products.gather import GroupedLinear, grouped
+
+# Model, inputs, outputs, kernel, stride, height and width.
+CONVOLUTIONS = (
+    ("ResNet", 3, 64, 7, 2, 224),
+    ("ResNet", 64, 64, 3, 1, 56),
+    ("ResNet", 64, 128, 3, 2, 56),
+    ("ResNet", 128, 128, 3, 1, 28),
+    ("ResNet", 128, 256, 3, 2, 28),
+    ("ResNet", 256, 256, 3, 1, 14),
+    ("ResNet", 256, 512, 3, 2, 14),
+    ("ResNet", 512, 512, 3, 1, 7),
+    ("ResNet", 256, 64, 1, 1, 56),
+    ("ResNet", 128, 512, 1, 1, 28),
+    ("ResNet", 1024, 256, 1, 1, 14),
+    ("ResNet", 512, 2048, 1, 1, 7),
+    ("VGG", 64, 64, 3, 1, 224),
+    ("VGG", 64, 128, 3, 1, 112),
+    ("VGG", 128, 128, 3, 1, 112),
+    ("VGG", 128, 256, 3, 1, 56),
+    ("VGG", 256, 256, 3, 1, 56),
+    ("VGG", 256, 512, 3, 1, 28),
+    ("VGG", 512, 512, 3, 1, 28),
+    ("VGG", 512, 512, 3, 1, 14),
+)
+CONV_BATCHES, CONV_KEPT = (1, 8), 0.25
+LINEAR = ((1024, 4096), (4096, 1024), (4096, 4096))
+LINEAR_BATCHES, LINEAR_KEPT = (1, 16, 256), 0.1
+TARGETS = {1: 2.4, 256: 4.0}
+BLOCKS = (8, 16, 32)
+FEWEST = 7
+
+Call = Callable[[], object]
+MEDIAN, LEAST, CPU = "medians", "least times", "processor time"
+Times = dict[str, dict[str, float]]
+
+
+def rounds(candidates: dict[str, Call], seconds: float) -> Times:
+    """Milliseconds by kind and candidate, of rounds of which every other one is backwards."""
+    names = list(candidates)
+    for name in names:
+        candidates[name]()
+    clock: dict[str, list[float]] = {name: [] for name in names}
+    spent: dict[str, list[float]] = {name: [] for name in names}
+    end = time.perf_counter() + seconds
+    while len(clock[names[0]]) < FEWEST or time.perf_counter() < end:
+        for name in names if len(clock[names[0]]) % 2 else reversed(names):
+            begin, used = time.perf_counter(), time.process_time()
+            candidates[name]()
+            spent[name].append((time.process_time() - used) * 1e3)
+            clock[name].append((time.perf_counter() - begin) * 1e3)
+    return {
+        MEDIAN: {name: statistics.median(clock[name]) for name in names},
+        LEAST: {name: min(clock[name]) for name in names},
+        CPU: {name: min(spent[name]) for name in names},
+    }
+
+
+def limits(seconds: float) -> tuple[float, float]:
+    """Operations and bytes that this machine does in a millisecond, at best."""
+    left, right, product = (torch.randn(2048, 2048) for _ in range(3))
+    source, target = torch.randn(2, 1 << 25)
+    calls: dict[str, Call] = {
+        "gemm": partial(torch.mm, left, right, out=product),
+        "copy": partial(target.copy_, source),
+    }
+    times = rounds(calls, seconds)
+    return 2 * 2048**3 / times[LEAST]["gemm"], 2 * source.nbytes / times[LEAST]["copy"]
+
+
+def same(calls: dict[str, Call], wanted: Tensor) -> None:
+    """Every candidate computes what the dense layer with the masked weight does."""
+    for name, call in calls.items():
+        found = call()
+        assert isinstance(found, Tensor)
+        error = (found - wanted).norm() / wanted.norm()
+        assert error < 1e-5, f"{name} is off by {error:.1e}"
+
+
+def convolutions(seconds: float, peak: float) -> list[str]:
+    title = f"Group-wise convolutions at {1 - CONV_KEPT:.0%}, fp32: the peer is the faster layout"
+    lines = [
+        title,
+        "",
+        "| layer | batch | dense ms | channels-last | ours ms | channels-last | times faster | "
+        "by the least | by processor time | share of the limit |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    ratios: dict[str, list[float]] = {MEDIAN: [], LEAST: [], CPU: []}
+    for model, ins, out, kernel, stride, size in CONVOLUTIONS:
+        for batch in CONV_BATCHES:
+            torch.manual_seed(0)
+            layer = nn.Conv2d(ins, out, kernel, stride, kernel // 2, bias=model == "VGG")
+            mask = torch.rand(layer.weight[0].numel()) < CONV_KEPT
+            layer.weight.mul_(mask.view(layer.weight[0].shape))
+            x = torch.randn(batch, ins, size, size)
+            last = x.to(memory_format=torch.channels_last)
+            small = grouped(layer, mask)
+            calls: dict[str, Call] = {
+                "dense": partial(layer, x),
+                "dense, last": partial(
+                    copy.deepcopy(layer).to(memory_format=torch.channels_last), last
+                ),
+                "ours": partial(small, x),
+                "ours, last": partial(small, last),
+            }
+            wanted = layer(x)
+            same(calls, wanted)
+            times = rounds(calls, seconds)
+            for kind, found in ratios.items():
+                found.append(best_ratio(times[kind]))
+            work = 2 * int(mask.sum()) * wanted.numel()
+            share = work / peak / min(times[LEAST]["ours"], times[LEAST]["ours, last"])
+            words = " | ".join(f"{times[MEDIAN][name]:.2f}" for name in calls)
+            gained = " | ".join(f"{found[-1]:.2f}" for found in ratios.values())
+            lines.append(
+                f"| {model} {ins}-{out}, {kernel}x{kernel}/{stride} at {size} | {batch} | {words} "
+                f"| {gained} | {share:.0%} |"
+            )
+    for name, found in ratios.items():
+        slower = sum(ratio < 1 for ratio in found)
+        lines += ["", f"By the {name}: {summary(found)}; below 1, so better dense: {slower}"]
+    return lines
+
+
+def best_ratio(times: dict[str, float]) -> float:
+    """The dense time over ours, each in its better layout."""
+    return min(times["dense"], times["dense, last"]) / min(times["ours"], times["ours, last"])
+
+
+def summary(ratios: Iterable[float]) -> str:
+    found = list(ratios)
+    return f"geometric mean {statistics.geometric_mean(found):.2f}, worst {min(found):.2f}"
+
+
+def pruned(weight: Tensor) -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor], int]]:
+    """By pattern: the weight with its zeros, its product, and the bytes that this reads of it."""
+    out, ins = weight.shape
+    scattered = weight * (torch.rand(out, ins) < LINEAR_KEPT)
+    columns, rows = torch.rand(ins) < LINEAR_KEPT, torch.rand(out) < LINEAR_KEPT
+    kept = torch.nonzero(rows).flatten()
+    layer = nn.Linear(ins, out, bias=False)
+    layer.weight.copy_(weight)
+    reduced, short = GroupedLinear.from_dense(layer, columns), weight[kept]
+    csr = CpuSparse.from_dense(scattered)
+    found: dict[str, tuple[Tensor, Callable[[Tensor], Tensor], int]] = {
+        "column: reduced": (weight * columns, reduced, reduced.weight.nbytes),
+        "row: reduced": (
+            weight * rows[:, None],
+            lambda x: x.new_zeros(len(x), out).index_copy_(1, kept, F.linear(x, short)),
+            short.nbytes,
+        ),
+        "element: CSR": (scattered, partial(sparse_linear_cpu, csr), 8 * csr.matrix._nnz()),
+    }
+    for side in BLOCKS:
+        tiles = torch.rand(out // side, ins // side) < LINEAR_KEPT
+        masked = weight * tiles.repeat_interleave(side, 0).repeat_interleave(side, 1)
+        stored, single = CpuSparse.from_dense(masked, side), CpuSparse.from_dense(masked)
+        values = stored.matrix.values()
+        found[f"block:{side}x{side}: BSR"] = (
+            masked,
+            partial(sparse_linear_cpu, stored),
+            values.nbytes,
+        )
+        found[f"block:{side}x{side}: CSR"] = (
+            masked,
+            partial(sparse_linear_cpu, single),
+            8 * single.matrix._nnz(),
+        )
+    return found
+
+
+def linear(seconds: float, peak: float, bandwidth: float) -> list[str]:
+    lines = [
+        f"Linear layers at {1 - LINEAR_KEPT:.0%}, fp32",
+        "",
+        "| W | batch | pattern: product | dense ms | ours ms | times faster | by the least | "
+        "by processor time | share of the limit |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    found: dict[tuple[str, int], list[list[float]]] = {}
+    for out, ins in LINEAR:
+        torch.manual_seed(0)
+        weight = torch.randn(out, ins)
+        candidates = pruned(weight)
+        for batch in LINEAR_BATCHES:
+            x = torch.randn(batch, ins)
+            calls: dict[str, Call] = {"dense": partial(F.linear, x, weight)}
+            for name, (masked, product, _) in candidates.items():
+                calls[name] = partial(product, x)
+                same({name: calls[name]}, F.linear(x, masked))
+            times = rounds(calls, seconds)
+            for name, (masked, _, size) in candidates.items():
+                gained = [each["dense"] / each[name] for each in times.values()]
+                found.setdefault((name, batch), []).append(gained)
+                moved = size + 4 * batch * (out + ins)
+                work = 2 * batch * int(masked.count_nonzero())
+                bound = max(work / peak, moved / bandwidth)
+                lines.append(
+                    f"| {out}x{ins} | {batch} | {name} | {times[MEDIAN]['dense']:.3f} | "
+                    f"{times[MEDIAN][name]:.3f} | {gained[0]:.2f} | {gained[1]:.2f} | "
+                    f"{gained[2]:.2f} | {bound / times[LEAST][name]:.0%} |"
+                )
+    lines += [
+        "",
+        "| pattern: product | batch | times faster | by the least | by processor time | target |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (name, batch), ratios in sorted(found.items(), key=lambda item: item[0][1]):
+        words = " | ".join(summary(each) for each in zip(*ratios, strict=True))
+        lines.append(f"| {name} | {batch} | {words} | {TARGETS.get(batch, '')} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=1.5, help="for the rounds of one layer")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(2)
+    machine = describe()
+    with torch.inference_mode():
+        peak, bandwidth = limits(given.seconds)
+        head = (
+            f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, 2 threads; a "
+            f"product of 2048 does {peak / 1e6:.0f} GFLOP/s, a copy {bandwidth / 1e6:.1f} GB/s"
+        )
+        tables = convolutions(given.seconds, peak), linear(given.seconds, peak, bandwidth)
+    text = "\n".join([head, "", *tables[0], "", *tables[1]])
+    print(text)
+    if given.out:
+        given.out.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ...kernels.dispatch.calls import Call, recorded
 from ...kernels.dispatch.candidates import SPARSE, candidates
-from ...kernels.dispatch.race import DENSE, Form, race, winner
+from ...kernels.dispatch.race import DENSE, Form, race, runs, winner
 from ...kernels.dispatch.timing import Timing
+from ...kernels.modules.layers import matrix_of
 from ..allocation import Share
 from ..allocation.whole import choose_layers
 from ..compaction import committed, compact, count
@@ -38,7 +39,7 @@ class Trial:
     labels: Mapping[str, str]
     removes: bool
     small: nn.Module | None = None
-    winners: dict[str, nn.Module] = field(default_factory=dict)
+    winners: dict[str, Form] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Bench:
         dense = times[DENSE]
         best = winner(times)
         if task.layer is not None and best != DENSE:
-            task.trial.winners[task.layer] = next(f.module for f in forms if f.path == best)
+            task.trial.winners[task.layer] = next(form for form in forms if form.path == best)
         ran = times[best]
         layer = None if task.layer is None else self._model.info.layer(task.layer)
         return {
@@ -237,7 +238,7 @@ class Bench:
         return Form(DENSE, self._module.get_submodule(path), (x,), {}), x
 
     def _alone(self, trial: Trial, path: str, channels: Channels) -> Callable[[], list[Form]]:
-        """The layer by itself: dense, with fewer outputs, without its zero columns."""
+        """The layer by itself: dense, with fewer outputs, in the sparse forms that fit."""
 
         def forms() -> list[Form]:
             dense, x = self._dense_form(path)
@@ -246,18 +247,18 @@ class Bench:
                 small = fewer_outputs(dense.module, mask.any(dim=1), x)
                 return [dense, *([small] if small else [])]
             gemm = self._model.info.layer(path).gemm
-            plain = isinstance(dense.module, (nn.Linear, nn.Conv2d))
-            if gemm is None or not plain or bool(mask.any(dim=0).all()):
+            if gemm is None or matrix_of(dense.module) is None or bool(mask.all()):
                 return [dense]
             pruned = with_mask(dense.module, gemm.store(mask))
-            return [dense, *(Form(name, m, (x,), {}) for name, m in candidates(pruned).items())]
+            found = ((name, m) for name, m in candidates(pruned).items() if runs(m, x))
+            return [dense, *(Form(name, m, (x,), {}) for name, m in found)]
 
         return forms
 
     def _in_small(
         self, small: nn.Module, path: str, calls: Mapping[str, Call]
     ) -> Callable[[], list[Form]]:
-        """The layer as it is in the compacted model, and without its zero columns."""
+        """The layer as it is in the compacted model, and in the sparse forms that fit."""
 
         def forms() -> list[Form]:
             dense, x = self._dense_form(path)
@@ -267,7 +268,8 @@ class Bench:
             found = [Form("compacted", layer, (given,), {})] if smaller else []
             for name, module in candidates(layer).items():
                 path_of = f"compacted, {name}" if smaller else name
-                found.append(Form(path_of, module, (given,), {}))
+                if runs(module, given):
+                    found.append(Form(path_of, module, (given,), {}))
             return [dense, *found]
 
         return forms
@@ -285,13 +287,15 @@ class Bench:
             found = [Form(DENSE, self._module, self._args, self._kwargs)]
             if trial.removes and trial.small is None:
                 trial.small = self._compacted(trial.masks)
-            base, name = self._module, "grouped"
+            won = {p: f for p, f in trial.winners.items() if isinstance(f.module, SPARSE)}
+            name = "grouped" if all("grouped" in f.path for f in won.values()) else "sparse"
+            base = self._module
             if trial.small is not None and count(trial.small) < count(self._module):
-                base, name = trial.small, "compacted, grouped"
+                base, name = trial.small, f"compacted, {name}"
                 found.append(Form("compacted", base, self._args, self._kwargs))
-            faster = {p: m for p, m in trial.winners.items() if isinstance(m, SPARSE)}
-            if faster:
-                found.append(Form(name, replaced(base, faster), self._args, self._kwargs))
+            if won:
+                faster = replaced(base, {p: form.module for p, form in won.items()})
+                found.append(Form(name, faster, self._args, self._kwargs))
             return found
 
         kept = 1 - gone / max(sum(sizes.values()), 1)

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from ..modules.layers import matrix_of
 from .calls import recorded
 from .candidates import candidates
 from .memory import Memory
 from .question import question_of
-from .race import DENSE, Form, race, winner
+from .race import DENSE, Form, race, runs, winner
 from .timing import Timing
 
 
@@ -60,36 +60,33 @@ class Dispatcher:
         question = question_of(module, x)
         known = self.memory.get(question)
         if known is not None and known["path"] in {DENSE, *found}:
-            ran = found.get(known["path"], module)
+            ran = module if known["path"] == DENSE else found[known["path"]]
             return Choice(known["path"], ran, known["tried"], remembered=True)
-        forms = [Form(DENSE, module, (x,), {})]
-        forms += [Form(path, each, (x,), {}) for path, each in found.items() if _runs(each, x)]
+        running = {path: each for path, each in found.items() if runs(each, x)}
+        running = {DENSE: module, **running}
+        forms = [Form(path, each, (x,), {}) for path, each in running.items()]
         times = race(forms, seconds=self.seconds, device=x.device.type, check=self.check)
         path = winner(times)
         tried = {each: timing.median_ms for each, timing in times.items()}
         self.memory.put(question, {"path": path, "tried": tried})
-        return Choice(path, found.get(path, module), tried)
+        return Choice(path, running[path], tried)
 
     def accelerate(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[nn.Module, dict[str, Choice]]:
         """A copy of a model with its pruned layers in their fastest forms, and what was chosen.
 
-        Every linear layer and convolution with zeros is looked at, on an input of the shape that it
-        has when the model is called with `args` and `kwargs`. The copy computes the same within
-        rounding. If it is not faster as a whole, the choices are all dense.
+        Every linear layer and convolution with zeros is looked at, transformers' ``Conv1D`` too, on
+        an input of the shape that it has when the model is called with `args` and `kwargs`. The
+        copy computes the same within rounding. If it is not faster as a whole, the choices are all
+        dense.
         """
         result = copy.deepcopy(module).eval()
-        layers = {
-            path: layer
-            for path, layer in result.named_modules()
-            if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
-            and not bool(layer.weight.detach().all())
-        }
+        layers = {path: layer for path, layer in result.named_modules() if _has_zeros(layer)}
         choices = {}
         for path, call in recorded(result, args, kwargs, layers).items():
             layer = layers[path]
-            choices[path] = self.choose(layer, call.example(layer.weight.device))
+            choices[path] = self.choose(layer, call.example(next(layer.parameters()).device))
         chosen = {path: choice for path, choice in choices.items() if choice.path != DENSE}
         for path, choice in chosen.items():
             result.set_submodule(path, choice.module)
@@ -106,15 +103,6 @@ class Dispatcher:
         return race(forms, seconds=self.seconds, device=device, check=self.check)
 
 
-def _runs(module: nn.Module, x: Tensor) -> bool:
-    """Whether the form takes this input; a fault of the device is raised, as it says nothing."""
-    try:
-        with torch.inference_mode():
-            module(x)
-    except (NotImplementedError, TypeError, ValueError):
-        return False
-    except RuntimeError as error:
-        if "CUDA error" in str(error):
-            raise
-        return False
-    return True
+def _has_zeros(module: nn.Module) -> bool:
+    matrix = matrix_of(module)
+    return matrix is not None and not bool(matrix.all())

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..modules.layers import matrix_of
+
 Json = dict[str, Any]
 
 
@@ -17,12 +19,12 @@ def question_of(module: nn.Module, x: Tensor) -> Json:
     Layers with the same answers here are taken to be equally fast in each form: which of the
     weights are zero matters only through the counts of whole rows, columns and blocks.
     """
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    kept = weight.detach().flatten(1) != 0
+    matrix = matrix_of(module)
+    assert matrix is not None
+    kept = matrix != 0
     return {
         "layer": repr(module),
-        "weight": list(weight.shape),
+        "weight": list(matrix.shape),
         "zeros": _lie_of(kept),
         "input": list(x.shape),
         "channels_last": x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last),

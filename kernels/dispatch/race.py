@@ -71,6 +71,20 @@ def race(
     return best
 
 
+def runs(module: nn.Module, x: Tensor) -> bool:
+    """Whether the form takes this input; a fault of the device is raised, as it says nothing."""
+    try:
+        with torch.inference_mode():
+            module(x)
+    except (NotImplementedError, TypeError, ValueError):
+        return False
+    except RuntimeError as error:
+        if "CUDA error" in str(error):
+            raise
+        return False
+    return True
+
+
 def winner(times: Mapping[str, Timing]) -> str:
     """The path of the fastest form; `DENSE` unless another one beats it beyond doubt."""
     best = min(times, key=lambda path: times[path].median_ms)

@@ -29,8 +29,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.engine.machine import describe
+from secateur.kernels.modules.conv import SparseConv
+from secateur.kernels.modules.linear import SparseLinear
+from secateur.kernels.modules.reduced import ReducedLayer
 from secateur.kernels.products.cpu_sparse import CpuSparse, sparse_linear_cpu
-from secateur.kernels.products.gather import GroupedLinear, grouped
 
 # Model, inputs, outputs, kernel, stride, height and width.
 CONVOLUTIONS = (
@@ -127,7 +129,8 @@ def convolutions(seconds: float, peak: float) -> list[str]:
             layer.weight.mul_(mask.view(layer.weight[0].shape))
             x = torch.randn(batch, ins, size, size)
             last = x.to(memory_format=torch.channels_last)
-            small = grouped(layer, mask)
+            kind = ReducedLayer if kernel == 1 else SparseConv
+            small = kind.from_dense(layer)
             calls: dict[str, Call] = {
                 "dense": partial(layer, x),
                 "dense, last": partial(
@@ -173,10 +176,13 @@ def pruned(weight: Tensor) -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]
     kept = torch.nonzero(rows).flatten()
     layer = nn.Linear(ins, out, bias=False)
     layer.weight.copy_(weight)
-    reduced, short = GroupedLinear.from_dense(layer, columns), weight[kept]
+    reduced, short = (
+        SparseLinear.from_dense(layer, "grouped", columns.expand(out, -1)),
+        weight[kept],
+    )
     csr = CpuSparse.from_dense(scattered)
     found: dict[str, tuple[Tensor, Callable[[Tensor], Tensor], int]] = {
-        "column: reduced": (weight * columns, reduced, reduced.weight.nbytes),
+        "column: reduced": (weight * columns, reduced, reduced.values.nbytes),
         "row: reduced": (
             weight * rows[:, None],
             lambda x: x.new_zeros(len(x), out).index_copy_(1, kept, F.linear(x, short)),

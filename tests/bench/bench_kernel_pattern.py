@@ -21,7 +21,7 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from secateur.kernels.products.kernel_pattern import PatternConv2d
+from secateur.kernels.modules.kernel_pattern import PatternConv2d
 from secateur.kernels.selection.kernel_patterns import choose, learn
 
 LAYERS = ((64, 64, 56), (128, 128, 28), (256, 256, 14), (512, 512, 7))

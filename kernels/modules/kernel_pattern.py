@@ -19,7 +19,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from .gather import GroupedConv2d
+from .conv import SparseConv
 
 # A layer's library holds that many patterns at most.
 MOST_SETS = 16
@@ -35,7 +35,7 @@ class PatternConv2d(nn.Module):
 
     places: Tensor | None
 
-    def __init__(self, products: list[GroupedConv2d], places: Tensor | None, work: float) -> None:
+    def __init__(self, products: list[SparseConv], places: Tensor | None, work: float) -> None:
         super().__init__()
         self.products = nn.ModuleList(products)
         self.register_buffer("places", places)
@@ -59,11 +59,13 @@ class PatternConv2d(nn.Module):
         masked = weight * mask.view_as(weight)
         sets = [(which == number).nonzero().flatten() for number in range(len(rows))]
         products = [
-            GroupedConv2d.from_dense(_filters(module, masked, filters), row)
+            SparseConv.from_dense(
+                _filters(module, masked, filters), mask=row.expand(len(filters), -1)
+            )
             for filters, row in zip(sets, rows, strict=True)
         ]
         places = torch.cat(sets).argsort() if len(sets) > 1 else None
-        done = sum(product.weight.numel() for product in products)
+        done = sum(product.values.numel() for product in products)
         return cls(products, places, done / max(1, weight.numel()))
 
     def forward(self, x: Tensor) -> Tensor:

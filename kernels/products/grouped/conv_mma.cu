@@ -1,5 +1,5 @@
 // y[n, o, p] = sum over k of values[o, k] * x[n, c_k, p * stride + d_k], + bias[o] on the tensor
-// cores: the tile of grouped_conv.cu, whose bytes and operations are these too.
+// cores: the tile of conv.cu, whose bytes and operations are these too.
 //
 // Per step of DEPTH k a block reads BM * DEPTH values, 16 bytes a load, and BN * DEPTH entries of x,
 // one load each with 32 neighbouring pixels a warp (64 or 128 bytes, aligned only by chance: a shift

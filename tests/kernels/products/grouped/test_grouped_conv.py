@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from secateur.kernels import reference
-from secateur.kernels.products import grouped_conv as by_float
-from secateur.kernels.products import grouped_conv_mma as by_mma
-from secateur.kernels.products.grouped_conv import grouped_conv, grouped_conv_backward
-from secateur.kernels.products.grouped_launch import Convolution, conv_by_tiles
-from secateur.kernels.products.grouped_tiles import MMA_TILES, SIMT_TILES, Cut
+from secateur.kernels.products.grouped import conv as by_float
+from secateur.kernels.products.grouped import conv_mma as by_mma
+from secateur.kernels.products.grouped.conv import grouped_conv, grouped_conv_backward
+from secateur.kernels.products.grouped.launch import Convolution, conv_by_tiles
+from secateur.kernels.products.grouped.tiles import MMA_TILES, SIMT_TILES, Cut
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 TF32 = 1e-3

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.kernels.products import cpu_grouped
-from secateur.kernels.products.cpu_grouped import Gather, Window, grouped_conv_cpu
+from secateur.kernels.products.grouped import cpu
+from secateur.kernels.products.grouped.cpu import Gather, Window, grouped_conv_cpu
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-13, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 LAYERS = {
@@ -70,7 +70,7 @@ def compare(module: nn.Module, x: torch.Tensor, density: float) -> torch.Tensor:
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_product_is_the_dense_layers(name, layout, piece, monkeypatch, poisoned):
     """Pieces of one pixel row, of a few, and of all images."""
-    monkeypatch.setattr(cpu_grouped, "_PIECE", piece)
+    monkeypatch.setattr(cpu, "_PIECE", piece)
     torch.manual_seed(1)
     kind, options = LAYERS[name]
     for density in (0.0, 0.3, 1.0):

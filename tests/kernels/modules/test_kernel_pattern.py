@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.kernels.products.kernel_pattern import PatternConv2d
+from secateur.kernels.modules.kernel_pattern import PatternConv2d
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 OPTIONS = [

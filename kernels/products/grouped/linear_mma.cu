@@ -1,5 +1,5 @@
 // y[b, o] = sum over k of values[o, k] * x[b, kept[k]], + bias[o], on the tensor cores: the tile way
-// of grouped_linear.cu, whose bytes and operations are these too.
+// of linear.cu, whose bytes and operations are these too.
 //
 // Per step of DEPTH k a block reads BM * DEPTH values, 16 bytes a load, and BN * DEPTH kept entries
 // of x, one load each (an entry's neighbours in x are mostly pruned): 32 of a row side by side, so that

@@ -7,12 +7,12 @@ import torch
 
 from secateur.kernels import reference
 from secateur.kernels.formats.grouped import Grouped
-from secateur.kernels.products import grouped_linear as by_float
-from secateur.kernels.products import grouped_linear_mma as by_mma
-from secateur.kernels.products.grouped_columns import pack_columns, unpack_format
-from secateur.kernels.products.grouped_launch import linear_by_tiles
-from secateur.kernels.products.grouped_linear import grouped_linear, grouped_linear_backward
-from secateur.kernels.products.grouped_tiles import (
+from secateur.kernels.products.grouped import linear as by_float
+from secateur.kernels.products.grouped import linear_mma as by_mma
+from secateur.kernels.products.grouped.columns import pack_columns, unpack_format
+from secateur.kernels.products.grouped.launch import linear_by_tiles
+from secateur.kernels.products.grouped.linear import grouped_linear, grouped_linear_backward
+from secateur.kernels.products.grouped.tiles import (
     MMA_TILES,
     SIMT_TILES,
     Cut,

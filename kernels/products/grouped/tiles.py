@@ -80,7 +80,7 @@ def cut(
 def aligned_rows(values: Tensor) -> Tensor:
     """The values [out, kept] with each row on a multiple of 16 bytes; a copy only if they are not.
 
-    What `grouped_columns` packs is so already.
+    What `columns` packs is so already.
     """
     size, (out, kept) = values.element_size(), values.shape
     starts = values.data_ptr() % _LANE_BYTES or values.stride(0) * size % _LANE_BYTES

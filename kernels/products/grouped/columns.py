@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..formats.grouped import Grouped
-from .grouped_tiles import aligned_rows
+from ...formats.grouped import Grouped
+from .tiles import aligned_rows
 
 
 def pack_columns(matrix: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:

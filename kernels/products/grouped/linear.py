@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cuda.launch import launch, launchable
-from ..cuda.source import Source, scalar
-from .grouped_launch import linear_by_tiles
-from .grouped_linear_mma import grouped_linear_mma
-from .grouped_tiles import SIMT_TILES, aligned_rows, check_dtypes, cut, has_tensor_cores
-from .small_batch import rows
+from ...cuda.launch import launch, launchable
+from ...cuda.source import Source, scalar
+from ..small_batch import rows
+from .launch import linear_by_tiles
+from .linear_mma import grouped_linear_mma
+from .tiles import SIMT_TILES, aligned_rows, check_dtypes, cut, has_tensor_cores
 
 Method = Literal["rows", "tile", "mma", "gathered"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..cuda.source import Source
-from .grouped_launch import Convolution, conv_by_tiles
-from .grouped_tiles import MMA_TILES, cut
+from ...cuda.source import Source
+from .launch import Convolution, conv_by_tiles
+from .tiles import MMA_TILES, cut
 
 SOURCE = Source(
     Path(__file__).with_suffix(".cu"),

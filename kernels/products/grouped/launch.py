@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..cuda.launch import launch
-from ..cuda.source import Source, scalar
-from .grouped_tiles import Cut, aligned_rows
+from ...cuda.launch import launch
+from ...cuda.source import Source, scalar
+from .tiles import Cut, aligned_rows
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _launch(
     offset = x.new_empty(0) if bias is None else bias.contiguous()
     count = y.numel() * plan.splits if plan.splits > 1 else 0
     parts = torch.empty(count, dtype=torch.float32, device=x.device)
-    name = source.path.stem
+    name = source.functions[0]
     args: tuple[Tensor | int, ...] = (x, values, kept, offset, y, parts, *sizes)
     block = (plan.tile.threads,)
     launch(source, name, grid, block, args, variant=variant, shared=plan.tile.shared)

@@ -2,7 +2,7 @@
 
 On CUDA the gather happens inside the product, in one of two ways: `tile` in float arithmetic, `mma`
 on tensor cores (fp16, bf16, tf32; sm_80 and above). x is read as [n, c, ...] contiguous, see
-grouped_conv.cu for why; what comes in channels_last is copied to that first.
+conv.cu for why; what comes in channels_last is copied to that first.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cuda.launch import launchable
-from ..cuda.source import Source
-from .grouped_conv_mma import grouped_conv_mma
-from .grouped_launch import Convolution, conv_by_tiles
-from .grouped_tiles import SIMT_TILES, check_dtypes, cut, has_tensor_cores
-from .small_batch import aligned
+from ...cuda.launch import launchable
+from ...cuda.source import Source
+from ..small_batch import aligned
+from .conv_mma import grouped_conv_mma
+from .launch import Convolution, conv_by_tiles
+from .tiles import SIMT_TILES, check_dtypes, cut, has_tensor_cores
 
 Method = Literal["tile", "mma"]
 

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from .engine.models.switching import load_nested
     from .engine.plan import Plan
     from .engine.runs.runner import run
+    from .kernels.dispatch.accelerate import accelerate
 
-__all__ = ["Plan", "__version__", "load", "load_nested", "open_model", "run"]
+__all__ = ["Plan", "__version__", "accelerate", "load", "load_nested", "open_model", "run"]
 
 _HOME = {
     "Plan": ".engine.plan",
+    "accelerate": ".kernels.dispatch.accelerate",
     "load": ".engine.models.exported",
     "load_nested": ".engine.models.switching",
     "open_model": ".engine.models",

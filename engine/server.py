@@ -248,7 +248,8 @@ def _open(workspace: Workspace, params: Params, control: Control) -> Iterable[Ev
 def _prune(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
     plan, folder = Plan.from_json(params["plan"]), Path(params["out"])
     device, resume = params.get("device", "auto"), bool(params.get("resume"))
-    return workspace.prune(plan, folder, device, resume, control)
+    trust = bool(params.get("trust_data"))
+    return workspace.prune(plan, folder, device, resume, control, trust)
 
 
 def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:

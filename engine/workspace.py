@@ -95,15 +95,28 @@ class Workspace:
         return project.load(model.arch if same else None, same and self._trusts, level)
 
     def prune(
-        self, plan: Plan, folder: Path, device: str, resume: bool, control: Control
+        self,
+        plan: Plan,
+        folder: Path,
+        device: str,
+        resume: bool,
+        control: Control,
+        trust_data: bool = False,
     ) -> Iterable[Event]:
-        """Run a plan and write it as a project in `folder`."""
+        """Run a plan and write it as a project in `folder`; `trust_data` as for `Run`."""
         from .project import check_folder, make_folder, save_run
         from .runs.checkpoint import CHECKPOINT
         from .runs.runner import Run
 
         check_folder(folder)
-        run = Run(self.model(), plan, control=control, folder=folder, device=device)
+        run = Run(
+            self.model(),
+            plan,
+            control=control,
+            folder=folder,
+            device=device,
+            trust_data=trust_data,
+        )
         make_folder(folder)
         if not resume:
             (folder / CHECKPOINT).unlink(missing_ok=True)

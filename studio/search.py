@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 from .actions import Actions
 from .layers.layer_model import kind
 from .look import theme
-from .look.widgets import label, named
+from .look.widgets import label, named, wrapped
 from .state.session import Session
 
 _MOST = 60
@@ -147,7 +147,7 @@ class SearchPalette(QFrame):
             entry = scored[number][2]
             item = QListWidgetItem(entry.text)
             item.setData(_ENTRY, entry)
-            item.setToolTip(entry.reason)
+            item.setToolTip(wrapped(entry.reason))
             self.list.addItem(item)
         self.list.setCurrentRow(0)
         self.resize(self.width(), 92 + 30 * min(max(self.list.count(), 1), 12))

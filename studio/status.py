@@ -7,7 +7,7 @@ from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from .look import theme
-from .look.widgets import ElidedLabel, label
+from .look.widgets import ElidedLabel, label, wrapped
 from .state.numbers import Number, numbers
 from .state.session import Session
 
@@ -27,7 +27,7 @@ class _Figure(QWidget):
 
     def show_number(self, number: Number) -> None:
         self.value.setText(number.value)
-        self.setToolTip(number.tip)
+        self.setToolTip(wrapped(number.tip))
         if self.value.property("role") != number.role:
             self.value.setProperty("role", number.role)
             theme.refresh(self.value)
@@ -79,4 +79,4 @@ class StatusLine(QWidget):
         quiet = f"Undo: {undo}" if undo else ""
         busy = f"{self._session.busy}…" if self._session.busy else ""
         self._text.set_full(self._told or busy or quiet)
-        self._text.setToolTip(self._text.text())
+        self._text.setToolTip(wrapped(self._text.text()))

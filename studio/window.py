@@ -132,6 +132,7 @@ class MainWindow(QMainWindow):
         session.notice.connect(self._tell)
         session.busy_changed.connect(self._busy_changed)
         session.consent_needed.connect(self._ask_consent)
+        session.data_consent_needed.connect(self._ask_data_consent)
         self.plan.help_wanted.connect(self._show_guide)
         self._mark_theme()
 
@@ -205,6 +206,15 @@ class MainWindow(QMainWindow):
         from .look.dialogs import ask_consent
 
         ask_consent(self, message, lambda: self.session.open(address, trust=True))
+
+    def _ask_data_consent(self, address: str, message: str) -> None:
+        from .look.dialogs import ask_data_consent
+
+        def agreed() -> None:
+            self.session.agree_to_data(address)
+            self.session.prune()
+
+        ask_data_consent(self, message, agreed)
 
     # Commands
 

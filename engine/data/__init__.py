@@ -2,7 +2,7 @@
 
 from .base import Augment, Data, InMemory, Split
 from .inputs import Batch, Inputs, arguments, forward, to_device
-from .load import fetch, load_data, only_reads
+from .load import fetch, load_data, only_reads, runs_code
 from .spec import InputSpec
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "forward",
     "load_data",
     "only_reads",
+    "runs_code",
     "to_device",
 ]

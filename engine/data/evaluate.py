@@ -83,6 +83,13 @@ def check_labels(labels: Tensor, scores: Tensor, name: str) -> None:
         raise BadInput(f"{name} has label {wrong}, but the model gives {scores.shape[1]} scores")
 
 
+def check_inputs(inputs: Inputs, name: str) -> None:
+    """Raise BadInput if an input is NaN or infinite."""
+    for tensor in (inputs,) if isinstance(inputs, Tensor) else inputs.values():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise BadInput(f"{name} has inputs that are NaN or infinite; repair the data")
+
+
 def _of_one(inputs: Inputs) -> str:
     """What one sample is, in words."""
     return _shape(inputs) if isinstance(inputs, Tensor) else " and ".join(inputs)

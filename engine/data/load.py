@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,27 +31,30 @@ def load_data(
 ) -> Data:
     """Load the data at an address; the guide's page on data lists them.
 
-    `model` says what its inputs have to be. `seed` draws what is held out where the data comes in
+    An own loader's address runs its code: ask `runs_code` where it comes from outside. `model`
+    says what its inputs have to be. `seed` draws what is held out where the data comes in
     one piece; a part that was held out for one run should be so for all. Only `download`, or
     ``?download=1`` in the address, lets anything be fetched.
 
     Raises BadInput, one sentence that says what would fit.
     """
-    own = _OWN.fullmatch(address)
     scheme, request = _parse(address, InputSpec.of(model), seed)
     if scheme in _SOURCES:
         if download or request.options.get("download") == "1":
             _fetch(scheme, request)
         return _SOURCES[scheme].load(request)
-    if own is not None and not request.path.exists():
-        from . import own as own_loader
+    if runs_code(address):
+        from . import own
 
+        module, function = address.split(":")
         try:
-            return own_loader.load(request, own[1], own[2])
+            return own.load(request, module, function)
         except BadInput as error:
-            if "ModuleNotFoundError" in str(error) and "." not in own[1]:
+            if "ModuleNotFoundError" in str(error) and "." not in module:
                 raise BadInput(f"{error}{nearest(address, _examples())}") from None
             raise
+    if not request.path.exists() and {"/", os.sep} & set(address):
+        raise BadInput(f"{request.path}: no such folder of data")
     if not address or not request.path.is_dir():
         raise BadInput(f"unknown data '{address}'{nearest(address, _examples())}")
     return _folder(request)
@@ -58,9 +62,15 @@ def load_data(
 
 def only_reads(address: str) -> bool:
     """Whether loading runs no code of the person's and fetches nothing, as a preview must not."""
+    _, request = _parse(address, InputSpec(), 0)
+    return not runs_code(address) and request.options.get("download") != "1"
+
+
+def runs_code(address: str) -> bool:
+    """Whether loading imports a module that the address names and calls a function of it."""
     scheme, request = _parse(address, InputSpec(), 0)
-    own = scheme not in _SOURCES and _OWN.fullmatch(address) and not request.path.exists()
-    return not own and request.options.get("download") != "1"
+    own = scheme not in _SOURCES and _OWN.fullmatch(address) is not None
+    return own and not request.path.exists()
 
 
 def fetch(address: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..allocation.uniform import Uniform
 from ..dependencies import Channels, trace
 from ..errors import BadInput, nearest
 from ..info import ModelInfo
@@ -15,6 +16,7 @@ from ..patterns.nm import NM
 from ..permute import Group, groups
 from ..permute import misfit as misfit_of_order
 from ..plan import Plan, Rule
+from .remarks import pattern_word
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ def assign(model: Model, plan: Plan) -> Assignment:
             found.pattern.misfit(layer)
             or found.criterion.misfit(layer, found.pattern)
             or plan.schedule.misfit(layer, found.pattern)
-            or (found.pattern.fixed_sparsity is None and plan.allocation.misfit(found.criterion))
+            or (
+                found.pattern.fixed_sparsity is None
+                and plan.allocation.misfit(found.criterion, found.pattern)
+            )
         )
         if not misfit and isinstance(found.pattern, NM) and found.pattern.permute:
             channels = channels or trace(model)
@@ -71,7 +76,8 @@ def assign(model: Model, plan: Plan) -> Assignment:
             raise BadInput(f"the plan prunes no layer: {word} keeps all; N must be below M")
         dense = " other than the first and the last, which ends: dense leaves" if ends else ""
         raise BadInput(f"the plan prunes no layer{dense}; give it a rule with a sparsity above 0")
-    return Assignment(rules, _notes(skipped), groups(channels, rules) if channels else {})
+    notes = (*_notes(skipped), *_undecided(plan, rules))
+    return Assignment(rules, notes, groups(channels, rules) if channels else {})
 
 
 def _notes(skipped: list[str]) -> tuple[str, ...]:
@@ -81,6 +87,19 @@ def _notes(skipped: list[str]) -> tuple[str, ...]:
     stay = "1 layer stays" if count == 1 else f"{count} layers stay"
     more = "" if count == 1 else ", for one"
     return (f"{stay} dense because the plan does not fit{more}: {skipped[0]}",)
+
+
+def _undecided(plan: Plan, rules: dict[str, Rule]) -> tuple[str, ...]:
+    """What is to be said where the plan's allocation has no layer to decide on."""
+    allocation, patterns = plan.allocation, {rule.pattern for rule in rules.values()}
+    free = any(pattern.fixed_sparsity is None and not pattern.whole for pattern in patterns)
+    if not rules or free or isinstance(allocation, Uniform):
+        return ()
+    names = ", ".join(dict.fromkeys(pattern_word(rule) for rule in rules.values()))
+    return (
+        f"allocation {allocation.kind} has nothing to decide: how much goes by {names} is settled "
+        "by the rules",
+    )
 
 
 def _check_matches(rule: Rule, info: ModelInfo) -> None:

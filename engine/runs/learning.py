@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..bitmasks import PackedMasks
 from ..control import Control, Stopped
 from ..data import Data, Inputs
 from ..data.evaluate import accuracy
@@ -134,7 +135,8 @@ class Learning:
         model, masks, before = self._lesson.model, {}, {}
         try:
             for path, sparsity in self._pruner.decided(wanted).items():
-                masks[path], weight = self._pruner.prune(path, sparsity)
+                mask, weight = self._pruner.prune(path, sparsity)
+                masks[path] = mask.unpack()
                 if weight is not None:
                     before[path] = matrices(model, self.module)(path).clone()
                     put(model, self.module, path, weight)
@@ -152,7 +154,7 @@ class Learning:
         if saved is not None and saved.key == self._lesson.key:
             self._resume(saved, trainer, driver)
             yield Log(f"resumed from the checkpoint at step {saved.step} of {total}")
-            yield changed(saved.step, {}, self.masks)
+            yield changed(saved.step, PackedMasks(), self.masks)
             yield from (Metric(at, values) for at, values in self.history if "loss" in values)
             return saved.step
         if saved is not None:
@@ -261,7 +263,7 @@ class Learning:
         taken = {path: mask.to(self._lesson.device) for path, mask in self._lesson.taken.items()}
         new = {p: mask & taken[p] if p in taken else mask for p, mask in masks.items()}
         before = self.masks.layers
-        self.masks = self._pruner.with_vectors({**taken, **before, **new})
+        self.masks = self._pruner.with_vectors(PackedMasks(taken, before, new))
         held = self.masks if holds else Masks(taken)
         trainer.set_masks(held.by_parameter(self._lesson.model.info))
         self._show(self.masks)
@@ -281,7 +283,7 @@ class Learning:
         trainer.follow(driver)
         self.masks = self._pruner.with_vectors(layers)
         # The masks of step `saved.step` itself are still to come.
-        held = self.masks if driver.holds(saved.step - 1) else Masks(dict(self._lesson.taken))
+        held = self.masks if driver.holds(saved.step - 1) else Masks(self._lesson.taken)
         trainer.set_masks(held.by_parameter(self._lesson.model.info))
         trainer.load(saved.optimizer)
         torch.set_rng_state(saved.random)
@@ -310,18 +312,18 @@ def _finite(module: nn.Module) -> bool:
     return all(bool(torch.isfinite(parameter).all()) for parameter in module.parameters())
 
 
-def changed(step: int, before: Mapping[str, Tensor], masks: Masks) -> MaskChanged:
+def changed(step: int, before: PackedMasks, masks: Masks) -> MaskChanged:
     """What changed between masks by path and those of now."""
-    now = masks.layers
     dropped = regrown = 0
-    for path, mask in now.items():
-        old = before.get(path)
+    for path, mask in masks.layers.packed.items():
+        old = before.packed.get(path)
         if old is None:
-            dropped += mask.numel() - int(torch.count_nonzero(mask))
+            dropped += mask.numel - mask.kept
         else:
-            dropped += int(torch.count_nonzero(old > mask))
-            regrown += int(torch.count_nonzero(mask > old))
-    return MaskChanged(step, {p: 1 - masks.density(p) for p in now}, dropped, regrown)
+            both = (old & mask).kept
+            dropped += old.kept - both
+            regrown += mask.kept - both
+    return MaskChanged(step, {p: 1 - masks.density(p) for p in masks.layers}, dropped, regrown)
 
 
 def on_device(value: Any, device: torch.device) -> Any:

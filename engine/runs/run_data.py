@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..data import Data, load_data
-from ..errors import BadInput
+from ..data import Data, load_data, runs_code
+from ..errors import BadInput, NeedsConsent
 from ..models.model import Model
 from ..plan import Plan, Training
 
@@ -24,10 +24,21 @@ def training_of(model: Model, plan: Plan) -> Training | None:
     return replace(training, data=training.data or model.info.data)
 
 
-def data_of(model: Model, plan: Plan) -> Data | None:
-    """The data to evaluate on: the plan's, else the model's own; None for weights alone."""
+def data_of(model: Model, plan: Plan, trust: bool = False) -> Data | None:
+    """The data to evaluate on: the plan's, else the model's own; None for weights alone.
+
+    A plan is a file from outside: raises NeedsConsent where its data is made by running code,
+    unless `trust` says that this is wanted.
+    """
     asked = plan.training.data if plan.training else None
     if asked:
         model.runnable()
     address = asked or model.info.data
-    return load_data(address, model) if address is not None and model.module is not None else None
+    if address is None or model.module is None:
+        return None
+    if not trust and runs_code(address):
+        raise NeedsConsent(
+            f"the plan makes its data by running {address}; if you trust that, say so with "
+            f"--data {address}"
+        )
+    return load_data(address, model)

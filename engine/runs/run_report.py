@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from ..bitmasks import BitMask
 from ..export.storage import compressed_bytes
 from ..levels import SharedBytes
 from ..machine import describe
@@ -17,20 +17,21 @@ from ..models.model import Model
 from ..models.weights_table import is_parameter
 from ..plan import Plan, Rule
 from ..report import LayerReport, LevelReport, Report
+from .remarks import pattern_word, remarks
 
 
 @dataclass(frozen=True)
 class Account:
     """What a run asked for and took.
 
-    `requested` are the allocated sparsities by path, `taken` the masks of zeros taken over;
+    `requested` are the allocated sparsities by path, `taken` the layers with zeros taken over;
     accuracies are (dense, pruned), None without data. `history` is `Learning.history`. `levels` and
     `shared` are there where masks are nested.
     """
 
     rules: Mapping[str, Rule]
     requested: Mapping[str, float]
-    taken: Mapping[str, Tensor]
+    taken: Container[str]
     accuracies: tuple[float | None, float | None]
     steps: int
     seconds: float
@@ -49,7 +50,7 @@ def report_of(
         name=model.info.name,
         digest=digest,
         layers=tuple(
-            _layer(layer.path, masks.layers[layer.path], course)
+            _layer(layer.path, masks.layers.packed[layer.path], course)
             for layer in model.info.prunable
             if layer.path in masks.layers
         ),
@@ -63,7 +64,11 @@ def report_of(
         seconds=round(course.seconds, 3),
         machine=describe(),
         plan=plan.to_json(),
-        notes=(*course.notes, *_stayed(masks, course)),
+        notes=(
+            *course.notes,
+            *_whole(masks, course),
+            *remarks(model.info, masks, course.rules, course.requested),
+        ),
         history=course.history,
         levels=course.levels,
         shared=course.shared,
@@ -81,35 +86,40 @@ def nonzeros_of(model: Model, masks: Masks) -> int:
     return total
 
 
-def _stayed(masks: Masks, course: Account) -> list[str]:
-    """What is to be said where layers could go as a whole and none did."""
+def _whole(masks: Masks, course: Account) -> list[str]:
+    """What layers that go as a whole came to together: each alone has all of it or nothing."""
     whole = [path for path, rule in course.rules.items() if rule.pattern.whole]
-    if not whole or not all(bool(masks.layers[path].any()) for path in whole):
+    if not whole:
         return []
+    found = [masks.layers.packed[path] for path in whole]
+    weights = sum(mask.numel for mask in found)
+    zeros = weights - sum(mask.kept for mask in found)
+    pairs = zip(whole, found, strict=True)
+    asked = sum(course.requested[path] * mask.numel for path, mask in pairs) / weights
+    words = (
+        f"layers that go as a whole: {100 * asked:.1f} % asked, {100 * zeros / weights:.1f} % "
+        "reached; each goes or stays"
+    )
+    if zeros:
+        return [words]
     return [
-        "no layer went as a whole: taking the lowest-scored one would overshoot what the plan asks "
-        "for; ask for a higher sparsity"
+        f"{words}, and no layer went: taking the lowest-scored one would overshoot what the plan "
+        "asks for; ask for a higher sparsity"
     ]
 
 
-def _layer(path: str, mask: Tensor, course: Account) -> LayerReport:
-    zeros = mask.numel() - int(torch.count_nonzero(mask))
-    achieved = zeros / mask.numel()
+def _layer(path: str, mask: BitMask, course: Account) -> LayerReport:
+    zeros = mask.numel - mask.kept
+    achieved = zeros / mask.numel
     rule = course.rules.get(path)
     if rule is None:
-        return LayerReport(path, "zeros", achieved, achieved, mask.numel(), zeros)
+        return LayerReport(path, "zeros", achieved, achieved, mask.numel, zeros)
     requested = course.requested[path]
     beside = path in course.taken and rule.pattern.fixed_sparsity is not None
     if rule.pattern.whole or beside:
         # Decided when the mask was made: whether the layer goes, or what N:M and zeros need both.
         requested = achieved
-    return LayerReport(path, pattern_word(rule), requested, achieved, mask.numel(), zeros)
-
-
-def pattern_word(rule: Rule) -> str:
-    """The pattern in its short form."""
-    word = rule.pattern.to_plan()
-    return word if isinstance(word, str) else str(word["kind"])
+    return LayerReport(path, pattern_word(rule), requested, achieved, mask.numel, zeros)
 
 
 def _parameters(model: Model) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
+from ..bitmasks import PackedMasks
 from ..calibration.passes import Calibration
 from ..calibration.statistics import check_data
 from ..control import Control, Stopped
@@ -31,6 +32,7 @@ from ..masks import Masks, masked
 from ..models.model import Model
 from ..nested import Levels
 from ..plan import Plan, Rule, Training
+from ..project import make_writable
 from ..report import Report
 from ..schedules.nested import Nested
 from .assignment import assign, check_finite
@@ -39,8 +41,9 @@ from .learning import Learning, Lesson, changed
 from .module_weights import matrices, put, with_module
 from .nesting import Level, Nest, choose, loosest_rules, nest_of, note_of
 from .pruner import Pruner
+from .remarks import pattern_word
 from .run_data import data_of, training_of
-from .run_report import Account, pattern_word, report_of
+from .run_report import Account, report_of
 from .zeros import check_kept_zero, words, zeros_of
 
 Events = Generator[Event, None, None]
@@ -64,11 +67,13 @@ class Outcome:
 class Run:
     """One run of a plan on a model. The model's own weights are never changed.
 
-    Raises BadInput for a plan that does not fit the model, before anything is done.
+    Raises BadInput for a plan that does not fit the model, before anything is done; NeedsConsent
+    where the plan's data is a loader of someone's own, whose code only `trust_data` lets run.
 
     `masks` are the current masks, replaced as a whole whenever they change, so that another thread
-    may look at them. `outcome` is there once `events` has ended with Finished. `folder` is where
-    checkpoints go; without one a run cannot be resumed.
+    may look at them. `outcome` is there once `events` has ended with Finished. `folder` is made if
+    it is not there, and training writes its ``checkpoint.pt`` there; without one a run cannot be
+    resumed. Nothing else is left there: `engine.project.save_run` writes the outcome as a project.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Run:
         control: Control | None = None,
         folder: Path | None = None,
         device: str = "auto",
+        trust_data: bool = False,
     ) -> None:
         self.model = model
         self.plan = plan
@@ -92,18 +98,23 @@ class Run:
         self._notes = (*assigned.notes, *note_of(plan))
         self._groups = assigned.groups
         self._training = training_of(model, plan)
-        self._data = data_of(model, plan)
+        self._data = data_of(model, plan, trust_data)
         check_data(model.info, plan, {p: rule.criterion for p, rule in self._rules.items()})
         if self._data is not None:
             check_fits(model.runnable(), self._data)
+            if self._training is not None:
+                batches = self._data.steps("train", self._training.batch)
+                plan.schedule.check(self._training.epochs * batches)
             self._notes = (*self._notes, *self._data.notes)
         check_finite(model, self._rules)
-        self._taken = zeros_of(model) if plan.take_zeros else {}
+        self._taken = zeros_of(model) if plan.take_zeros else PackedMasks()
         check_kept_zero(self._taken, self._rules)
         if plan.take_zeros:
             self._notes = (*self._notes, words(self._taken))
         if not self._rules and not self._taken:
-            raise BadInput(f"the plan prunes no layer: it has no rule for one, and {words({})}")
+            raise BadInput(
+                f"the plan prunes no layer: it has no rule for one, and {words(self._taken)}"
+            )
 
     def events(self) -> Events:
         """Run the plan. Ends with Finished or Cancelled; raises BadInput for what cannot be run."""
@@ -117,6 +128,8 @@ class Run:
         yield Started(
             f"{self.model.info.name} · {_title(self.plan, self._rules)}", len(self._rules)
         )
+        if self._folder is not None:
+            make_writable(self._folder)
         for note in self._notes:
             yield Log(note)
         digest = self.model.digest()
@@ -155,6 +168,7 @@ class Run:
         self.masks = self.masks.cpu()
         nest = nest_of(model, chosen, self._folder) if chosen else None
         report = self._report(model, final, digest, (dense, pruned), steps, started, history, nest)
+        yield from map(Log, report.notes[len(model.info.notes) + len(self._notes) :])
         for layer in report.layers:
             yield LayerDone(layer.path, {"requested": layer.requested, "achieved": layer.achieved})
         self.outcome = Outcome(
@@ -204,14 +218,14 @@ class Run:
         self, pruner: Pruner, final: dict[str, float], updated: nn.Module | None
     ) -> Events:
         """Set all masks; `updated` takes each layer's new weights before the next layer's turn."""
-        layers = dict(self._taken)
+        layers = PackedMasks(self._taken)
         decided = pruner.decided(final)
         for index, path in enumerate(self._rules):
             self._control.check()
             taken = pruner.statistics.samples_for(path)
             words = f"{path} · {taken} calibration samples" if taken else path
             yield Progress(index, len(self._rules), words)
-            layers[path], weight = pruner.prune(path, decided[path])
+            layers.packed[path], weight = pruner.prune(path, decided[path])
             if updated is not None:
                 if weight is None:
                     weight = matrices(self.model, updated)(path) * layers[path]
@@ -220,7 +234,7 @@ class Run:
         self._notes = (*self._notes, *notes)
         yield from map(Log, notes)
         self.masks = pruner.with_vectors(layers)
-        yield changed(0, {}, self.masks)
+        yield changed(0, PackedMasks(), self.masks)
 
     def _learning(self, training: Training, data: Data, digest: str, dense: float) -> Learning:
         lesson = Lesson(
@@ -233,7 +247,7 @@ class Run:
             folder=self._folder,
             key=run_key(self.plan, digest),
             dense=dense,
-            taken=self._taken,
+            taken=dict(self._taken),
         )
         return Learning(lesson, self._pruner, self._show)
 
@@ -268,9 +282,11 @@ def run(
     *,
     folder: Path | None = None,
     device: str = "auto",
+    trust_data: bool = False,
 ) -> Iterator[Event]:
     """Run `plan` on `model` and yield its events; see `Run` for the arguments and the outcome."""
-    return Run(model, plan, control=cancel, folder=folder, device=device).events()
+    made = Run(model, plan, control=cancel, folder=folder, device=device, trust_data=trust_data)
+    return made.events()
 
 
 def _title(plan: Plan, rules: dict[str, Rule]) -> str:

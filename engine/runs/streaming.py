@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ...kernels.selection.threshold import Chooser, Part
+from ...kernels.selection.threshold import Part, all_but_lowest
 from ..allocation.base import Scores
+from ..bitmasks import BitMask
 from ..patterns import Pattern
 from ..plan import Rule
 
@@ -24,11 +25,9 @@ def entry_scores(rule: Rule, matrix: Tensor) -> Scores | None:
     return lambda at: criterion.scores(flat[at])
 
 
-def mask_of(
-    rule: Rule, matrix: Tensor, scores: Scores, sparsity: float, chooser: Chooser
-) -> Tensor:
+def mask_of(rule: Rule, matrix: Tensor, scores: Scores, sparsity: float) -> BitMask:
     """The very mask [out, in] of ``rule.pattern.mask``."""
     count = matrix.numel()
     going = rule.pattern.going(sparsity, count)
-    pruned = chooser.lowest_of(Part(count, scores, count), going)
-    return pruned.logical_not_().view(matrix.shape)
+    bits = all_but_lowest(Part(count, scores, count), going)
+    return BitMask(bits, tuple(matrix.shape), count - going)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data import Inputs, arguments, forward, to_device
-from ..data.evaluate import check_labels, logits
+from ..data.evaluate import check_inputs, check_labels, logits
 from ..errors import BadInput
 from ..models.model import Model
 from ..plan import Training
@@ -101,6 +101,7 @@ class Trainer:
         loss = self._loss(output.float(), inputs, labels)
         value = float(loss.detach())
         if not math.isfinite(value):
+            check_inputs(inputs, "the training data")
             raise BadInput("the loss became NaN or infinite; lower the learning rate (training.lr)")
         loss.backward()
         if watched and driver is not None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
-from torch import Tensor
-
+from ..bitmasks import BitMask, PackedMasks
 from ..errors import BadInput
 from ..models.model import Model
 from ..plan import Rule
 
 
-def zeros_of(model: Model) -> dict[str, Tensor]:
-    """Bool [out, in] masks, False where a weight is zero, of the prunable layers that have any."""
-    masks = {layer.path: model.matrix(layer.path) != 0 for layer in model.info.prunable}
-    return {path: mask for path, mask in masks.items() if not bool(mask.all())}
+def zeros_of(model: Model) -> PackedMasks:
+    """[out, in] masks, False where a weight is zero, of the prunable layers that have any."""
+    masks = {layer.path: BitMask.of(model.matrix(layer.path) != 0) for layer in model.info.prunable}
+    return PackedMasks({path: mask for path, mask in masks.items() if mask.kept < mask.numel})
 
 
-def check_kept_zero(taken: Mapping[str, Tensor], rules: Mapping[str, Rule]) -> None:
+def check_kept_zero(taken: Container[str], rules: Mapping[str, Rule]) -> None:
     """Raise BadInput where a criterion would give zeros that are taken over new values."""
     for path, rule in rules.items():
         if path in taken and rule.criterion.updates_weights:
@@ -27,10 +26,11 @@ def check_kept_zero(taken: Mapping[str, Tensor], rules: Mapping[str, Rule]) -> N
             )
 
 
-def words(taken: Mapping[str, Tensor]) -> str:
+def words(taken: PackedMasks) -> str:
     """How many zeros were taken over, as a sentence without its full stop."""
-    zeros = sum(mask.numel() - int(mask.sum()) for mask in taken.values())
-    weights = sum(mask.numel() for mask in taken.values())
+    masks = taken.packed.values()
+    weights = sum(mask.numel for mask in masks)
+    zeros = weights - sum(mask.kept for mask in masks)
     layers = "1 layer" if len(taken) == 1 else f"{len(taken)} layers"
     if not taken:
         return "no zeros to take over"

@@ -28,6 +28,9 @@ class Schedule(Setting):
         """Whether the weights are initialised again before anything else."""
         return False
 
+    def check(self, total: int) -> None:
+        """Raise BadInput where a training of `total` optimizer steps cannot do what is asked."""
+
     def last_step(self, total: int) -> int:
         """The optimizer step at which the masks are final, of `total` planned ones."""
         return 0

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ..info import LayerInfo
-from ..patterns import Pattern
 from ..settings import setting
-from .base import SCHEDULES, Schedule
-from .curve import cubic, three_quarters
+from .base import SCHEDULES
 from .driver import Course, Driver, Matrices
-from .fits import not_free
+from .learned import Curved, Follower
 from .pressure import Pressure
 
 if TYPE_CHECKING:
@@ -20,136 +17,79 @@ if TYPE_CHECKING:
 
 @SCHEDULES.register
 @dataclass(frozen=True)
-class DST(Schedule):
+class DST(Curved):
     """Each layer learns a threshold; units whose mean magnitude lies below it compute as zero.
 
     The threshold gets its gradient through a long-tailed estimate of the step function, and a
-    penalty exp(-threshold) that is turned up or down so that the sparsity follows a cubic curve.
-    The rule's criterion is not used.
+    pull upwards that is turned up or down so that the sparsity follows a cubic curve. The rule's
+    criterion is not used.
     """
 
     kind: ClassVar[str] = "dst"
     label: ClassVar[str] = "Learned threshold (DST)"
     rank: ClassVar[int] = 55
-    trains: ClassVar[bool] = True
-    end: int | None = setting(None, low=1, help="Step of the final masks; empty: at 3/4.")
-    every: int = setting(5, low=1, help="Steps between two adjustments of the penalty.")
     rate: float = setting(
-        0.03,
+        0.02,
         low=1e-9,
         high=10.0,
         label="Threshold rate",
         help="Learning rate of the thresholds, by Adam.",
     )
 
-    def last_step(self, total: int) -> int:
-        return three_quarters(self.end, 0, total)
-
-    def target(self, step: int, total: int, final: float) -> float | None:
-        return cubic(step, 0, self.last_step(total), 0.0, final)
-
-    @property
-    def course_words(self) -> str:
-        return "learned, steered along this curve"
-
-    def misfit(self, layer: LayerInfo, pattern: Pattern) -> str | None:
-        return not_free(self.kind, pattern)
-
     def driver(self, course: Course) -> Driver:
-        return _Thresholds(self, course)
+        return _Thresholds(self, course, Pressure(course.layers, both_ways=True))
 
 
-class _Thresholds(Driver):
+class _Thresholds(Follower):
     """Thresholds are in units of the layer's mean magnitude, so that one rate suits all layers."""
 
-    schedule: DST
+    def first(self, path: str) -> Tensor:
+        return self.course.matrix(path).float().new_zeros(())
 
-    def __init__(self, schedule: DST, course: Course) -> None:
-        super().__init__(schedule, course)
-        self._end = schedule.last_step(course.steps)
-        self._thresholds: dict[str, Tensor] = {}
-        self._pressure = Pressure(course.layers, gain=20.0)
+    def press(self, path: str, pull: float) -> None:
+        # The published penalty exp(-t) pulls by exp(-t). Its weight is steered here, so that the
+        # factor can be left out: with it, high thresholds could no longer be held.
+        self.values[path].data += pull
 
-    def begin(self) -> None:
-        import torch
-
-        device = next(self.course.module.parameters()).device
-        for path in self.course.layers:
-            self._thresholds[path] = torch.zeros((), device=device, requires_grad=True)
-
-    def learned(self) -> list[Tensor]:
-        return list(self._thresholds.values())
-
-    @property
-    def rate(self) -> float:
-        return self.schedule.rate
-
-    def holds(self, step: int) -> bool:
-        return step >= self._end
+    def _units(self, path: str) -> Tensor:
+        """Mean magnitudes of the units; differentiable."""
+        layer = self.course.layers[path]
+        return layer.pattern.pool(self.course.view(path).float().abs(), layer.gemm)
 
     def _margins(self, path: str) -> Tensor:
-        """How far each unit's mean magnitude lies above the threshold; differentiable in both."""
+        """How far each unit lies above the threshold, in weights; differentiable in both.
+
+        The slope of `_step` is meant for weights as they are. In units of their mean it would be
+        many times as steep, and the weights near the threshold would learn so many times as fast.
+        """
+        units = self._units(path)
+        return units - self.values[path] * units.detach().mean()
+
+    def open(self, path: str) -> Tensor:
         layer = self.course.layers[path]
-        sizes = self.course.view(path).float().abs()
-        units = layer.pattern.pool(sizes, layer.gemm)
-        return units / units.detach().mean().clamp_min(1e-30) - self._thresholds[path]
+        passing = self._margins(path).detach() > 0
+        if not bool(passing.any()):
+            # A threshold above all units would starve the layer: back to the best of them.
+            units = self._units(path).detach()
+            self.values[path].data.copy_((1 - 1e-3) * units.max() / units.mean())
+        return layer.pattern.spread(passing, layer.gemm)
 
-    def masks(self, step: int) -> Matrices | None:
-        import torch
-
-        self._pull()
-        if step > self._end or (step != self._end and step % self.schedule.every):
-            return None
-        with torch.no_grad():
-            margins = {path: self._margins(path) for path in self.course.layers}
-        masks = {}
-        for path, layer in self.course.layers.items():
-            spread = layer.pattern.spread
-            if step == self._end:
-                sizes = self.course.matrix(path).float().abs()
-                masks[path] = self.course.mask(path, sizes)
-                continue
-            masks[path] = spread(margins[path] > 0, layer.gemm)
-            wanted = cubic(step + self.schedule.every, 0, self._end, 0.0, layer.sparsity)
-            self._pressure.steer(path, 1 - float(masks[path].float().mean()), wanted)
-            if not bool(masks[path].any()):
-                # A threshold above all units would starve the layer: back to the best of them.
-                self._thresholds[path].data += margins[path].max() - 1e-3
-        if step == self._end:
-            self._thresholds = {}
-        return masks
-
-    def _pull(self) -> None:
-        """One step down the penalty exp(-threshold), as strong as is needed now."""
-        for path, threshold in self._thresholds.items():
-            pull = self.schedule.rate * self._pressure.pulls[path]
-            threshold.data += pull * (-threshold.data).exp()
+    def final(self, path: str) -> Tensor:
+        return self.course.mask(path, self.course.matrix(path).float().abs())
 
     def weights(self, *, training: bool) -> Matrices:
         found = {}
-        for path in self._thresholds:
+        for path in self.values:
             layer = self.course.layers[path]
-            weight = self.course.view(path)
-            steps = _step(self._margins(path))
             # `spread` takes any tensor of units; as weights it carries their gradient.
-            found[path] = weight * layer.pattern.spread(steps, layer.gemm)
+            steps = layer.pattern.spread(_step(self._margins(path)), layer.gemm)
+            found[path] = self.course.view(path) * steps
         return found
 
     def numbers(self) -> dict[str, float]:
-        if not self._thresholds:
+        if not self.values:
             return {}
-        values = [float(threshold.detach()) for threshold in self._thresholds.values()]
-        return {"threshold": sum(values) / len(values)}
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "thresholds": {path: t.detach() for path, t in self._thresholds.items()},
-            "pressure": self._pressure.state(),
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        self._thresholds = {p: t.clone().requires_grad_() for p, t in state["thresholds"].items()}
-        self._pressure.load(state["pressure"])
+        return {"threshold": sum(float(t.detach()) for t in self.learned()) / len(self.values)}
 
 
 def _step(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from ..patterns import Pattern
 from ..settings import setting
 from .base import SCHEDULES, Schedule
 from .driver import Course, Driver, Matrices
+from .learned import Learner
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,8 +82,8 @@ class Gumbel(Schedule):
         return _Choices(self, course)
 
 
-class _Choices(Driver):
-    """Holds the choices, float32 [runs, C(M, N)], by path."""
+class _Choices(Learner):
+    """`values` are the choices, float32 [runs, C(M, N)], by path."""
 
     schedule: Gumbel
 
@@ -90,56 +91,41 @@ class _Choices(Driver):
         import torch
 
         super().__init__(schedule, course)
-        self._choices: dict[str, Tensor] = {}
         self._generator = torch.Generator().manual_seed(course.seed)
-        self._end = schedule.last_step(course.steps)
         self._temperature = schedule.hot
 
-    def begin(self) -> None:
+    def first(self, path: str) -> Tensor:
         import torch
 
-        for path, layer in self.course.layers.items():
-            runs = _runs(self.course.matrix(path).float().abs(), layer)
-            table = _table(layer, runs.device)
-            if self.schedule.start == "magnitude":
-                kept = runs @ table.T
-                # In units of a typical difference between patterns, so that none is certain yet.
-                first = kept / kept.std().clamp_min(1e-30)
-            else:
-                shape = (len(runs), len(table))
-                first = torch.randn(shape, generator=self._generator).to(runs.device)
-            self._choices[path] = first.requires_grad_()
-
-    def learned(self) -> list[Tensor]:
-        return list(self._choices.values())
-
-    @property
-    def rate(self) -> float:
-        return self.schedule.rate
-
-    def holds(self, step: int) -> bool:
-        return step >= self._end
+        layer = self.course.layers[path]
+        runs = _runs(self.course.matrix(path).float().abs(), layer)
+        table = _table(layer, runs.device)
+        if self.schedule.start == "magnitude":
+            kept = runs @ table.T
+            # In units of a typical difference between patterns, so that none is certain yet.
+            return kept / kept.std().clamp_min(1e-30)
+        return torch.randn((len(runs), len(table)), generator=self._generator).to(runs.device)
 
     def masks(self, step: int) -> Matrices | None:
-        done = min(1.0, step / max(1, self._end))
+        done = min(1.0, step / max(1, self.end))
         self._temperature = self.schedule.hot * (self.schedule.cold / self.schedule.hot) ** done
-        if step != self._end and step % self.schedule.every:
+        if step != self.end and step % self.schedule.every:
             return None
-        masks = {path: self._chosen(path) > 0 for path in self._choices}
-        if step == self._end:
-            self._choices = {}
+        masks = {path: self._chosen(path) > 0 for path in self.values}
+        if step == self.end:
+            self.values = {}
         return masks
 
     def _chosen(self, path: str) -> Tensor:
         """The most likely pattern of every run, float32 0 or 1 [out, in]."""
-        layer, choices = self.course.layers[path], self._choices[path].detach()
+        layer, choices = self.course.layers[path], self.values[path].detach()
         return _matrix(_table(layer, choices.device)[choices.argmax(dim=1)], layer)
 
     def weights(self, *, training: bool) -> Matrices:
         import torch
 
         found = {}
-        for path, choices in self._choices.items():
+        for path, choices in self.values.items():
             layer = self.course.layers[path]
             weight = self.course.matrix(path)
             if not training:
@@ -153,16 +139,13 @@ class _Choices(Driver):
         return found
 
     def numbers(self) -> dict[str, float]:
-        return {"temperature": self._temperature} if self._choices else {}
+        return {"temperature": self._temperature} if self.values else {}
 
     def state(self) -> dict[str, Any]:
-        return {
-            "choices": {path: choices.detach() for path, choices in self._choices.items()},
-            "random": self._generator.get_state(),
-        }
+        return super().state() | {"random": self._generator.get_state()}
 
     def load(self, state: dict[str, Any]) -> None:
-        self._choices = {p: c.clone().requires_grad_() for p, c in state["choices"].items()}
+        super().load(state)
         self._generator.set_state(state["random"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..errors import BadInput
 from ..settings import setting
 from .base import SCHEDULES, Schedule
 from .driver import Course, Driver, Matrices
@@ -42,6 +43,21 @@ class Iterative(Schedule):
     @property
     def draws_anew(self) -> bool:
         return self.fresh
+
+    def check(self, total: int) -> None:
+        if self.rewind != "weights":
+            return
+        if self.rounds == 1:
+            raise BadInput(
+                "iterative: rewind weights needs at least 2 rounds; the first has nothing to go "
+                "back to"
+            )
+        last = self.last_step(total)
+        if self.rewind_to >= last:
+            raise BadInput(
+                f"iterative: rewind_to must come before the last round, which begins at step "
+                f"{last} of {total}, not at {self.rewind_to}"
+            )
 
     def start(self, index: int, total: int) -> int:
         """The step at which round `index` (0 … rounds - 1) begins."""

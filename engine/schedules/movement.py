@@ -13,13 +13,11 @@ from .base import SCHEDULES, Schedule
 from .curve import stepped, three_quarters
 from .driver import Course, Driver, Matrices
 from .fits import not_free, not_ranked
+from .learned import Learner
 from .pressure import Pressure
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_ADAM = 10
-"""Steps of Adam that count as one of mean movement: so long its momentum carries noise on."""
 
 
 @SCHEDULES.register
@@ -43,12 +41,12 @@ class Movement(Schedule):
     end: int | None = setting(None, low=1, help="Step of the final masks; empty: at 3/4.")
     every: int = setting(5, low=1, help="Steps between two choices of masks.")
     magnitude: float = setting(
-        3.0,
+        30.0,
         low=0.0,
         high=1e6,
         label="Head start",
-        help="Head start of a weight of mean size, in steps of mean movement; 0: movement alone, "
-        "as published.",
+        help="Head start of a weight of mean size, in steps of movement; 0: movement alone, as "
+        "published.",
     )
     rate: float = setting(
         0.02,
@@ -87,54 +85,49 @@ class Movement(Schedule):
         return _Soft(self, course) if self.form == "soft" else _Hard(self, course)
 
 
-class _Scored(Driver):
-    """Computes with W under masks that do not touch W itself."""
+class _Scored(Learner):
+    """Computes with W under masks that do not touch W itself; `values` are the scores."""
 
     schedule: Movement
 
     def __init__(self, schedule: Movement, course: Course) -> None:
         super().__init__(schedule, course)
-        self._end = schedule.last_step(course.steps)
         self._masks: Matrices = {}
-        self._scores: Matrices = {}
+
+    def first(self, path: str) -> Tensor:
+        sizes = self.course.matrix(path).float().abs()
+        return self.schedule.magnitude * sizes / sizes.mean().clamp_min(1e-30)
 
     def begin(self) -> None:
         import torch
 
-        for path in self.course.layers:
-            sizes = self.course.matrix(path).float().abs()
-            self._scores[path] = self.schedule.magnitude * sizes / sizes.mean().clamp_min(1e-30)
-            self._masks[path] = torch.ones_like(sizes, dtype=torch.bool)
-
-    def holds(self, step: int) -> bool:
-        return step >= self._end
+        super().begin()
+        self._masks = {p: torch.ones_like(s, dtype=torch.bool) for p, s in self.values.items()}
 
     def masks(self, step: int) -> Matrices | None:
         chosen: Matrices = {}
         for path, layer in self.course.layers.items():
             sparsity = self.schedule.target(step, self.course.steps, layer.sparsity)
             if sparsity is not None:
-                chosen[path] = self.choose(path, sparsity, step)
+                chosen[path] = self.choose(path, self.values[path].detach(), sparsity, step)
         self._masks |= chosen
-        if step >= self._end:
-            self._scores = {}
+        if step >= self.end:
+            self.values = {}
         return chosen or None
 
-    def choose(self, path: str, sparsity: float, step: int) -> Tensor:
+    def choose(self, path: str, scores: Tensor, sparsity: float, step: int) -> Tensor:
         """The mask of a layer that is to have about `sparsity` at `step`, exactly at the last."""
-        return self.course.mask(path, self._scores[path], sparsity)
+        return self.course.mask(path, scores, sparsity)
 
     def weights(self, *, training: bool) -> Matrices:
-        if not self._scores:
-            return {}
-        return {path: self.course.view(path) * mask for path, mask in self._masks.items()}
+        return {path: self.course.view(path) * self._masks[path] for path in self.values}
 
     def state(self) -> dict[str, Any]:
-        scores = {path: score.detach() for path, score in self._scores.items()}
-        return {"scores": scores, "masks": self._masks}
+        return super().state() | {"masks": self._masks}
 
     def load(self, state: dict[str, Any]) -> None:
-        self._scores, self._masks = state["scores"], state["masks"]
+        super().load(state)
+        self._masks = state["masks"]
 
 
 class _Hard(_Scored):
@@ -144,13 +137,16 @@ class _Hard(_Scored):
     square. Otherwise the few steps after a pruning, when the loss is up, would say it all.
     """
 
+    def learned(self) -> list[Tensor]:
+        return []
+
     def wants_gradients(self, step: int) -> bool:
-        return bool(self._scores)
+        return bool(self.values)
 
     def observe(self, step: int, gradients: Matrices) -> None:
         for path, gradient in gradients.items():
             moved = (self.course.matrix(path) * gradient).float()
-            self._scores[path] -= moved / moved.square().mean().sqrt().clamp_min(1e-30)
+            self.values[path].data -= moved / moved.square().mean().sqrt().clamp_min(1e-30)
 
 
 class _Soft(_Scored):
@@ -160,34 +156,24 @@ class _Soft(_Scored):
         super().__init__(schedule, course)
         self._pressure = Pressure(course.layers)
 
-    def begin(self) -> None:
-        super().begin()
-        for score in self._scores.values():
-            score.mul_(_ADAM * self.schedule.rate)
-            # Above the threshold by more than the first steps can take away.
-            score.add_(5 * self.schedule.rate)
-            score.requires_grad_()
-
-    def learned(self) -> list[Tensor]:
-        return list(self._scores.values())
-
-    @property
-    def rate(self) -> float:
-        return self.schedule.rate
+    def first(self, path: str) -> Tensor:
+        # Above the threshold by more than the first steps can take away.
+        return self.rate * (super().first(path) + 5)
 
     def masks(self, step: int) -> Matrices | None:
-        for path, score in self._scores.items():
+        for path, score in self.values.items():
             # One step down a penalty on the scores, as strong as is needed now.
-            score.data -= self.schedule.rate * self._pressure.pulls[path]
+            score.data -= self.rate * self._pressure.pulls[path]
         return super().masks(step)
 
-    def choose(self, path: str, sparsity: float, step: int) -> Tensor:
-        score, layer = self._scores[path].detach(), self.course.layers[path]
-        if step >= self._end:
-            return self.course.mask(path, score, sparsity)
-        mask = layer.pattern.spread(layer.pattern.pool(score, layer.gemm) > 0, layer.gemm)
+    def choose(self, path: str, scores: Tensor, sparsity: float, step: int) -> Tensor:
+        layer = self.course.layers[path]
+        best = super().choose(path, scores, sparsity, step)
+        if step >= self.end:
+            return best
+        mask = layer.pattern.spread(layer.pattern.pool(scores, layer.gemm) > 0, layer.gemm)
         if not bool(mask.any()):
-            mask = self.course.mask(path, score, sparsity)
+            mask = best
         self._pressure.steer(path, 1 - float(mask.float().mean()), sparsity)
         return mask
 
@@ -195,7 +181,7 @@ class _Soft(_Scored):
         if not training:
             return super().weights(training=training)
         found = {}
-        for path, score in self._scores.items():
+        for path, score in self.values.items():
             # Straight through: forward the mask, backward to the score as if it were the mask.
             gate = self._masks[path] + (score - score.detach())
             found[path] = self.course.view(path) * gate
@@ -206,6 +192,4 @@ class _Soft(_Scored):
 
     def load(self, state: dict[str, Any]) -> None:
         super().load(state)
-        for score in self._scores.values():
-            score.requires_grad_()
         self._pressure.load(state["pressure"])

@@ -205,7 +205,7 @@ class Views:
     ) -> Preview:
         if rule is not None:
             return self._previews.of(info, gemm, _as_rule(rule), context)
-        mask = None if masks is None else masks.layers.get(info.path)
+        mask = None if masks is None else masks.layers.packed.get(info.path)
         if mask is None:
             total = gemm.shape[0] * gemm.shape[1]
             return Preview(None, 0.0, 1.0, total, total, "weight")
@@ -213,7 +213,7 @@ class Views:
         key, age = (info.path, "given"), self._age(trained)
         last = self._cache.get(key)
         if last is None or last[0] is not mask or last[1] != age:
-            last = (mask, age, self._previews.given(mask, matrix))
+            last = (mask, age, self._previews.given(mask.unpack(), matrix))
             self._cache.put(key, last, 0)
         found: Preview = last[2]
         return found

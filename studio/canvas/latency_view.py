@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QPushButton, QScrollArea, QStackedLayout, QVBoxLay
 
 from ..look import theme as themes
 from ..look.theme import Theme
-from ..look.widgets import label, named
+from ..look.widgets import label, named, wrapped
 from ..state.session import Session
 
 _ROW, _WHOLE_ROW, _HEAD = 42, 62, 34
@@ -110,7 +110,9 @@ class LatencyView(QWidget):
         self._stack.setCurrentIndex(1 if self.chart.bars else 0)
         reason = self._session.why_not("measure")
         self.button.setEnabled(not reason)
-        self.button.setToolTip(reason or "Time dense against sparse on this machine  Ctrl+M")
+        self.button.setToolTip(
+            wrapped(reason or "Time dense against sparse on this machine  Ctrl+M")
+        )
         self._text.setText(
             f"{reason}."
             if reason

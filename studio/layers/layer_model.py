@@ -14,6 +14,7 @@ from PySide6.QtCore import (
 )
 
 from ...engine.info import LayerInfo
+from ..look.widgets import wrapped
 from ..state.numbers import count
 from ..state.plan_edits import short
 from ..state.session import Session
@@ -161,7 +162,7 @@ class LayerModel(QAbstractItemModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return self._text(node, layer, index.column())
         if role == Qt.ItemDataRole.ToolTipRole:
-            return _tip(layer)
+            return wrapped(_tip(layer))
         if role == Qt.ItemDataRole.AccessibleTextRole and index.column() == DENSITY:
             density = self._density(layer)
             return "" if density is None else f"{density * 100:.1f} % kept"

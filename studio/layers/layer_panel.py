@@ -26,7 +26,7 @@ from PySide6.QtWidgets import (
 
 from ..look import theme
 from ..look.icons import icon
-from ..look.widgets import named
+from ..look.widgets import named, wrapped
 from ..state.numbers import numbers
 from ..state.plan_edits import short
 from ..state.session import Session
@@ -229,7 +229,7 @@ class NumbersFoot(QFrame):
         """Show the session's numbers."""
         for label, number in zip(self._values, numbers(self._session), strict=False):
             label.setText(number.value)
-            label.setToolTip(number.tip)
+            label.setToolTip(wrapped(number.tip))
             if label.property("role") != number.role:
                 label.setProperty("role", number.role)
                 theme.refresh(label)

@@ -100,6 +100,16 @@ def ask_consent(parent: QWidget, message: str, agreed: Callable[[], None]) -> QM
     )  # fmt: skip
 
 
+def ask_data_consent(parent: QWidget, message: str, agreed: Callable[[], None]) -> QMessageBox:
+    """Ask before a run calls the loader that a plan names; No is the default. Does not block."""
+    return _ask(
+        parent, "consent", "Run this loader's code?",
+        f"Data can only be had so by running code: {message}.\n\nSuch code can do anything that "
+        "you can: read, send and delete your files. Go on only if you trust whoever made it.",
+        "Don't run", "I understand, run it", agreed,
+    )  # fmt: skip
+
+
 def ask_quit(parent: QWidget, under_way: str, agreed: Callable[[], object]) -> QMessageBox:
     """Ask before a run is left half-way; to stay is the default. Does not block."""
     return _ask(

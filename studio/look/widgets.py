@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TypeVar
 
 from PySide6.QtCore import QSize, Qt
@@ -10,13 +11,21 @@ from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QWidget
 
 W = TypeVar("W", bound=QWidget)
 
+_TIP = 60
+"""Characters in a line of a tooltip: about 360 pixels."""
+
+
+def wrapped(text: str) -> str:
+    """The text in short lines, for a tooltip: Qt wraps one only where the screen ends."""
+    return "\n".join(textwrap.fill(line, _TIP, break_long_words=False) for line in text.split("\n"))
+
 
 def named(widget: W, name: str, accessible: str = "", tip: str = "") -> W:
     """Give a widget its object name, its accessible name and its tooltip."""
     widget.setObjectName(name)
     widget.setAccessibleName(accessible or name.replace("_", " "))
     if tip:
-        widget.setToolTip(tip)
+        widget.setToolTip(wrapped(tip))
     return widget
 
 
@@ -41,7 +50,7 @@ def hairline() -> QFrame:
 def tip_of(action: QAction, text: str) -> str:
     """A tooltip that ends with the action's shortcut."""
     keys = action.shortcut().toString()
-    return f"{text}  {keys}" if keys else text
+    return wrapped(f"{text}  {keys}" if keys else text)
 
 
 class ActionButton(QPushButton):

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 from ..look import theme
 from ..look.dialogs import ask_folder
 from ..look.icons import icon
-from ..look.widgets import label, named
+from ..look.widgets import label, named, wrapped
 
 ADDRESSES = (
     ("sample:digits", "small pictures of digits that come with Secateur"),
@@ -126,7 +126,7 @@ class _Address(QLineEdit):
         model = QStandardItemModel(self)
         for begin, words in ADDRESSES:
             item = QStandardItem(begin)
-            item.setToolTip(words)
+            item.setToolTip(wrapped(words))
             model.appendRow(item)
         made = QCompleter(model, self)
         made.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QVBoxLayout, QW
 from ...engine.plan import Training, training_fields
 from ...engine.schedules import Schedule
 from ...engine.settings import Family, Setting
-from ..look.widgets import label, named
+from ..look.widgets import label, named, wrapped
 from ..state.starting import starting
 from .data_field import DataField
 from .setting_form import SettingForm, quiet
@@ -40,7 +40,7 @@ class KindSection(QWidget):
         quiet(self.box)
         for index, kind in enumerate(self._kinds):
             self.box.addItem(kind.label or kind.kind, kind.kind)
-            self.box.setItemData(index, kind.summary(), Qt.ItemDataRole.ToolTipRole)
+            self.box.setItemData(index, wrapped(kind.summary()), Qt.ItemDataRole.ToolTipRole)
         self.form = SettingForm(f"{name}_form")
         self.form.edited.connect(self._formed)
         self.form.setVisible(False)
@@ -66,7 +66,7 @@ class KindSection(QWidget):
         """Show a setting; emits nothing."""
         self._last[setting.kind] = setting
         self.box.setCurrentIndex(self.box.findData(setting.kind))
-        self.box.setToolTip(type(setting).summary())
+        self.box.setToolTip(wrapped(type(setting).summary()))
         self.form.show_value(setting, setting.fields())
 
     def set_reasons(self, reasons: Mapping[str, str]) -> None:
@@ -77,7 +77,7 @@ class KindSection(QWidget):
             reason = reasons.get(cls.kind)
             item = model.item(index)
             item.setEnabled(reason is None)
-            item.setToolTip(reason or cls.summary())
+            item.setToolTip(wrapped(reason or cls.summary()))
 
     def say(self, misfit: str) -> None:
         """Say below the list why what is chosen does not fit; empty: it does."""
@@ -142,7 +142,8 @@ class TrainingSection(QWidget):
         self._filling = False
         self.switch.setEnabled(not schedule.trains)
         why = f"{schedule.label} prunes while the model trains, so there is always training."
-        self.switch.setToolTip(why if schedule.trains else "Train the kept weights after pruning")
+        tip = why if schedule.trains else "Train the kept weights after pruning"
+        self.switch.setToolTip(wrapped(tip))
         self.data.show_address(self._last.data, own_data)
         self.data.setVisible(on)
         self.form.show_value(self._last, _FIELDS)

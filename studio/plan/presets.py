@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from PySide6.QtWidgets import QMenu, QWidget
 
 from ...engine.plan.presets import Preset, presets
+from ..look.widgets import wrapped
 from ..state.assigned import Assigned
 from ..state.session import Session
 
@@ -36,7 +37,7 @@ class PresetsMenu(QMenu):
             action = self.addAction(f"{title(preset).replace('&', '&&')}\t{preset.name}")
             action.setObjectName(f"preset_{preset.name}")
             why_not = self._why_not(preset)
-            action.setToolTip(why_not or preset.summary)
+            action.setToolTip(wrapped(why_not or preset.summary))
             action.setEnabled(not why_not)
             action.triggered.connect(lambda _=False, preset=preset: self._apply(preset))
 

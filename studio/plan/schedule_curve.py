@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from ...engine.schedules import SCHEDULES, Schedule
 from ..look.theme import font, theme_of
+from ..look.widgets import wrapped
 
 _NOMINAL = 1000
 """Steps of a training whose length is not known yet; only the curve's shape shows."""
@@ -74,7 +75,7 @@ class ScheduleCurve(QWidget):
         words = schedule.course_words
         now = "" if step is None else f", now at step {step:,} of {max(planned or 0, end):,}"
         self.setAccessibleName(f"Schedule curve: up to {final * 100:.1f} %, {words}{now}")
-        self.setToolTip(f"Up to {final * 100:.1f} %: {words}{now}.")
+        self.setToolTip(wrapped(f"Up to {final * 100:.1f} %: {words}{now}."))
         self.update()
 
     def sizeHint(self) -> QSize:

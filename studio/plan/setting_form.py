@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
 from ...engine.errors import BadInput
 from ...engine.settings import Field
 from ..look import theme
-from ..look.widgets import label, named
+from ..look.widgets import label, named, wrapped
 from ..state.starting import base_type
 from .number_list import NumberList
 
@@ -185,7 +185,7 @@ class SettingForm(QWidget):
 
     def _caption(self, field: Field) -> QLabel:
         caption = label(field.words, "dim")
-        caption.setToolTip(field.help)
+        caption.setToolTip(wrapped(field.help))
         caption.setBuddy(self._editors[field.name])
         return caption
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QGridLayout, QSlider, QWidget
 
-from ..look.widgets import label, named
+from ..look.widgets import label, named, wrapped
 from .setting_form import NumberBox, quiet
 
 _STEPS = 1000
@@ -82,7 +82,7 @@ class SparsityRow(QWidget):
         self._box.setEnabled(free)
         hint = "Share of the layer's weights that go; arrow keys move by 1 %, Page keys by 5 %"
         for widget in (self._slider, self._box):
-            widget.setToolTip(why_fixed or hint)
+            widget.setToolTip(wrapped(why_fixed or hint))
         self._why.setText(why_fixed or note)
         self._why.setVisible(bool(why_fixed or note))
 

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWi
 
 from ...engine.plan import Plan, Rule
 from ..look import theme
-from ..look.widgets import label, named
+from ..look.widgets import label, named, wrapped
 from ..state.plan_edits import context
 from ..state.session import Session
 
@@ -166,7 +166,7 @@ class VerdictCards(QWidget):
         why_not = self._session.why_not("measure")
         self.speed.action.setVisible(True)
         self.speed.action.setEnabled(not why_not)
-        self.speed.action.setToolTip(why_not or "Time this layer now, dense and pruned")
+        self.speed.action.setToolTip(wrapped(why_not or "Time this layer now, dense and pruned"))
         measured = any(
             abs(cell["kept"] - (1 - rule.sparsity)) <= _NEAR for cell in self._cells(path, rule)
         )

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from ...engine.plan import Plan
 from ..look import theme
 from ..look.icons import icon
-from ..look.widgets import hairline, label, named
+from ..look.widgets import hairline, label, named, wrapped
 from ..state.run_state import RunState
 from ..state.session import Session
 from .mask_plot import MaskPlot, in_words, own_number
@@ -217,7 +217,7 @@ class RunStrip(QWidget):
         self._progress.setVisible(run.state in ("running", "paused", "cancelled"))
         self._progress.show_fraction(run.fraction, "leaf" if run.state == "running" else "faint")
         words = "" if run.state == "idle" else status_words(run)
-        self._words.setToolTip(run.detail or words if failed else "")
+        self._words.setToolTip(wrapped(run.detail or words) if failed else "")
         if failed and len(words) > 110:
             words = words[:108].rstrip() + "…"
         self._words.setText(words)
@@ -247,7 +247,8 @@ class RunStrip(QWidget):
         self._buttons["run_pause"].setAccessibleName("Go on" if paused else "Pause")
         why_not = session.why_not("prune")
         self._buttons["run_again"].setEnabled(not why_not)
-        self._buttons["run_again"].setToolTip(why_not or "Run the plan as it is now  Ctrl+Return")
+        tip = why_not or "Run the plan as it is now  Ctrl+Return"
+        self._buttons["run_again"].setToolTip(wrapped(tip))
         self._fold.setVisible(run.state != "idle")
 
     def _show_curve(self, run: RunState) -> None:

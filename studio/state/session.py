@@ -47,6 +47,7 @@ class Session(QObject):
     busy_changed = Signal()
     notice = Signal(str, str)
     consent_needed = Signal(str, str)
+    data_consent_needed = Signal(str, str)
     exported = Signal(dict)
 
     def __init__(
@@ -74,6 +75,7 @@ class Session(QObject):
         self.busy = ""
         self._arch: str | None = None
         self._trust = False
+        self._agreed: set[str] = set()
         self._assigned = Assigned(self.plan, None)
         self._gesture = 0
         self._interrupted: tuple[Path, Plan] | None = None
@@ -308,9 +310,14 @@ class Session(QObject):
         elif self._interrupted is not None and not self._refused("open"):
             self._prune(*self._interrupted, resume=True)
 
+    def agree_to_data(self, address: str) -> None:
+        """Let runs call the loader at this address, until the studio is closed."""
+        self._agreed.add(address)
+
     def _prune(self, out: Path, plan: Plan, resume: bool) -> None:
         self._interrupted = (out, plan)
         self.masks_lost = False
+        data = (plan.training.data if plan.training else None) or ""
 
         def ended(event: events.Event) -> None:
             if isinstance(event, events.Finished):
@@ -321,10 +328,14 @@ class Session(QObject):
                 self.cells = tuple(cell for cell in self.cells if not cell["run"])
                 self.masks_changed.emit()
                 self.run_changed.emit()
+            elif isinstance(event, events.Failed) and event.consent:
+                self._interrupted = None
+                self.data_consent_needed.emit(data, event.message)
             elif isinstance(event, events.Failed):
                 self._tell_failure(event)
 
         params = {"plan": plan.to_json(), "out": str(out), "device": "auto", "resume": resume}
+        params["trust_data"] = data in self._agreed
         number = out.name.rpartition("-")[2]
         self._jobs.start("prune", params, f"Run {number} · {title(plan)}", ended)
 

@@ -1,12 +1,20 @@
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QSlider
+from PySide6.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QLabel,
+    QPushButton,
+    QSlider,
+    QWidget,
+)
 
 from secateur.engine.criteria import CRITERIA
 from secateur.engine.gemm import Gemm
@@ -352,6 +360,45 @@ def test_a_criterion_that_cannot_score_is_disabled_and_says_why(panel, session):
     choose(panel._criterion, "taylor")
     assert session.plan.rule_for("conv2").criterion.kind == "taylor"
     assert panel._criterion.form.editor("samples").value() == 256
+
+
+@pytest.mark.parametrize("look", ["dark", "light"])
+def test_a_disabled_criterion_looks_disabled_and_its_tip_is_narrow(panel, session, look, qtbot):
+    theme.apply(QApplication.instance(), look)
+    session.set_plan(replace(session.plan, training=Training(data="sample:digits")), "data")
+    click(tile(panel, "filter"))
+    box = panel._criterion.box
+    box.showPopup()
+    view = box.view()
+    qtbot.waitUntil(view.isVisible)
+    ground = theme.current().colour("raise_").lightness()
+
+    def ink(kind):
+        """How far the strongest pixel of an entry stands off what it lies on."""
+        index = box.model().index(box.findData(kind), 0)
+        view.scrollTo(index)
+        row = view.viewport().grab(view.visualRect(index).adjusted(8, 4, -8, -4)).toImage()
+        places = product(range(row.width()), range(row.height()))
+        return max(abs(row.pixelColor(*place).lightness() - ground) for place in places)
+
+    assert not enabled(panel)["obs"]
+    assert enabled(panel)["wanda"]
+    assert ink("obs") < 0.75 * ink("wanda")
+    reason = box.itemData(box.findData("obs"), Qt.ItemDataRole.ToolTipRole)
+    assert len(reason) > 80
+    assert max(map(len, reason.split("\n"))) <= 60
+    box.hidePopup()
+
+
+def test_no_tooltip_is_wider_than_360_pixels(panel, session):
+    """Except where one word, such as a path, is."""
+    click(tile(panel, "filter"))
+    tips = [part.toolTip() for part in panel.findChildren(QWidget)]
+    for box in panel.findChildren(QComboBox):
+        tips += [box.itemData(i, Qt.ItemDataRole.ToolTipRole) or "" for i in range(box.count())]
+    plain = [tip for tip in tips if tip and not tip.startswith("<")]
+    assert len(plain) > 30
+    assert [tip for tip in plain if any(len(line) > 60 for line in tip.split("\n"))] == []
 
 
 def test_undo_shows_in_the_panel(panel, session):

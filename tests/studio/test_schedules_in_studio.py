@@ -76,7 +76,7 @@ def choose(panel, kind):
 def reason(panel, kind):
     box = panel._model.schedule.box
     item = box.model().item(box.findData(kind))
-    return "" if item.isEnabled() else item.toolTip()
+    return "" if item.isEnabled() else " ".join(item.toolTip().split())
 
 
 @pytest.mark.parametrize("schedule", EVERY, ids=lambda s: f"{s.kind} {getattr(s, 'form', '')}")

@@ -19,6 +19,7 @@ from secateur.engine.criteria import CRITERIA
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Training, training_fields
 from secateur.engine.schedules import SCHEDULES
+from secateur.studio.look.widgets import wrapped
 from secateur.studio.plan.setting_form import SettingForm, optional
 from secateur.studio.state.starting import base_type, starting
 
@@ -73,7 +74,7 @@ def test_every_kind_has_a_field_for_each_setting_and_shows_its_value(kind, form)
     for field in setting.fields():
         editor = form.editor(field.name)
         value = getattr(setting, field.name)
-        assert editor.toolTip() == field.help
+        assert editor.toolTip() == wrapped(field.help)
         assert editor.objectName() == f"form_{field.name}"
         assert editor.accessibleName()
         if isinstance(editor, QComboBox):

@@ -16,6 +16,7 @@ from secateur.engine.plan import Plan, Training
 from secateur.engine.plan.presets import Preset, presets
 from secateur.studio.layers.layer_model import PATTERN, PLANNED_ROLE, LayerModel
 from secateur.studio.look import theme
+from secateur.studio.look.widgets import wrapped
 from secateur.studio.plan.plan_panel import PlanPanel
 from secateur.studio.plan.presets import PresetsMenu, title
 from secateur.studio.state.client import EngineClient
@@ -270,5 +271,5 @@ def test_every_allocation_s_settings_have_fields(cls, panel, qtbot):
     for field in cls.fields():
         editor = form.editor(field.name)
         assert editor.isVisible()
-        assert editor.toolTip() == field.help
+        assert editor.toolTip() == wrapped(field.help)
         assert editor.mapTo(panel, editor.rect().topRight()).x() < panel.width()

@@ -43,6 +43,13 @@ def test_unknown_address_names_the_nearest(address):
         load_data(address)
 
 
+@pytest.mark.parametrize("address", ["d/nothere", "./nothere", "/nothere?size=8"])
+def test_a_path_where_nothing_is_says_so(address, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"nothere: no such folder of data$"):
+        load_data(address)
+
+
 def test_a_split_that_does_not_exist_is_refused(data):
     with pytest.raises(ValueError, match="test"):
         next(data.batches("test", 8))

@@ -10,11 +10,12 @@ import torch
 
 from secateur.engine.control import Control
 from secateur.engine.errors import BadInput
-from secateur.engine.events import Event, Log, MaskChanged, Metric
+from secateur.engine.events import Event, Finished, Log, MaskChanged, Metric
 from secateur.engine.models import open_model
 from secateur.engine.plan import Plan
 from secateur.engine.runs.checkpoint import CHECKPOINT, Checkpoint
 from secateur.engine.runs.runner import Run
+from secateur.engine.runs.runner import run as run_plan
 
 
 def plan(**more: Any) -> Plan:
@@ -212,7 +213,7 @@ def test_misfits_are_skipped_where_the_rule_says_so_and_noted() -> None:
     assert note.startswith("3 layers stay dense")
     assert "layer2.0.downsample.0 has kernels of 1×1" in note
     assert any(isinstance(e, Log) and e.text == note for e in events)
-    with pytest.raises(BadInput, match=r"the plan fits no layer: fc has kernels of 1×1"):
+    with pytest.raises(BadInput, match=r"the plan fits no layer: fc is no convolution"):
         Run(
             open_model("sample:digits-resnet"),
             Plan.from_json({"rules": [{**rule, "layers": "fc"}]}),
@@ -231,6 +232,35 @@ def test_weights_with_nan_are_refused_by_name() -> None:
     model.state["layer2.0.conv1.weight"][0, 0, 0, 0] = float("nan")
     with pytest.raises(BadInput, match=r"layer2\.0\.conv1 has 1 weights"):
         drain(Run(model, plan()))
+
+
+@pytest.mark.parametrize("kind", ["wanda", "taylor", "fisher", "obs"])
+def test_calibration_data_with_nan_are_at_fault_and_not_the_weights(kind: str) -> None:
+    model = open_model("sample:digits-resnet")
+    run = Run(model, Plan.from_json({"rules": [{"layers": "*", "pattern": "nm:2:4",
+              "criterion": kind, "skip_misfits": True}]}))  # fmt: skip
+    assert run._data is not None
+    run._data.train.inputs.fill_(float("nan"))
+    with pytest.raises(BadInput, match=r"^sample:digits has inputs that are NaN.* repair"):
+        drain(run)
+
+
+def test_training_data_with_nan_are_at_fault_and_not_the_learning_rate() -> None:
+    run = Run(open_model("sample:digits-resnet"), plan(training={"epochs": 1}))
+    assert run._data is not None
+    run._data.train.inputs[:] = float("inf")
+    with pytest.raises(BadInput, match="the training data has inputs that are NaN or infinite"):
+        drain(run)
+
+
+def test_a_run_makes_its_folder_or_says_why_not(tmp_path: Path) -> None:
+    model, made = open_model("sample:digits-resnet"), plan()
+    events = list(run_plan(model, made, folder=tmp_path / "a" / "b"))
+    assert isinstance(events[-1], Finished)
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(BadInput, match="cannot be written to"):
+        list(run_plan(model, made, folder=tmp_path / "file"))
 
 
 def test_a_loss_that_explodes_stops_the_run() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from secateur.engine.control import Control
 from secateur.engine.data import load_data
 from secateur.engine.errors import BadInput
 from secateur.engine.events import Log, MaskChanged
 from secateur.engine.models import open_model
+from secateur.engine.models.model import Model
 from secateur.engine.plan import Plan, Training
 from secateur.engine.runs.checkpoint import CHECKPOINT, Checkpoint
 from secateur.engine.runs.rates import factor
@@ -25,13 +29,13 @@ def run_of(
     schedule: Any = "oneshot",
     folder: Path | None = None,
     control: Control | None = None,
+    model: Model | None = None,
     **training: Any,
 ) -> Run:
-    rule = {"layers": "layer3*", "pattern": "element", "sparsity": 0.5}
-    plan = {"rules": [rule], "schedule": schedule, "training": {"batch": 256, **training}}
-    return Run(
-        open_model("sample:digits-resnet"), Plan.from_json(plan), folder=folder, control=control
-    )
+    rule = {"layers": "*" if model else "layer3*", "pattern": "element", "sparsity": 0.5}
+    training = {"data": "sample:digits", "batch": 256, **training}
+    plan = Plan.from_json({"rules": [rule], "schedule": schedule, "training": training})
+    return Run(model or open_model("sample:digits-resnet"), plan, folder=folder, control=control)
 
 
 def trainer(**training: Any) -> tuple[Trainer, Any, torch.Tensor]:
@@ -77,7 +81,27 @@ def test_clipping_bounds_the_step() -> None:
     assert moved[0.0] > 0.1
 
 
-def test_mixed_precision_computes_otherwise_and_keeps_full_weights() -> None:
+def test_distillation_is_half_of_the_loss_and_no_more_than_that() -> None:
+    made, inputs, labels = trainer()
+    teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with torch.no_grad():
+        own, told = made.module(inputs), teacher(inputs)
+    entropy = functional.cross_entropy(own, labels)
+    softened = [functional.softmax(scores / 2, 1) for scores in (told, own)]
+    divergence = (softened[0] * (softened[0] / softened[1]).log()).sum(1).mean()
+    for dense, expected in (
+        (teacher, entropy / 2 + 2**2 * divergence / 2),
+        (copy.deepcopy(made.module), entropy / 2),
+    ):
+        again = Trainer(
+            copy.deepcopy(made.module), Training(distil=True), torch.device("cpu"), dense
+        )
+        assert again.step(inputs, labels, 0, 1) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_mixed_precision_computes_otherwise_and_keeps_full_weights(
+    mlp: Callable[[], Model],
+) -> None:
     losses = {}
     for precision in ("full", "mixed"):
         made, inputs, labels = trainer(precision=precision)
@@ -87,13 +111,13 @@ def test_mixed_precision_computes_otherwise_and_keeps_full_weights() -> None:
             assert made.optimizer.state[parameter]["momentum_buffer"].dtype == torch.float32
     assert losses["mixed"] == pytest.approx(losses["full"], rel=0.02)
     assert losses["mixed"] != losses["full"]
-    run = run_of("gates", epochs=1, precision="mixed")
+    run = run_of("gates", model=mlp(), epochs=1, precision="mixed")
     list(run.events())
     assert run.outcome.report.sparsity == pytest.approx(0.5, abs=0.01)
 
 
-def test_a_run_stops_early_once_final_masks_are_good_enough() -> None:
-    run = run_of({"kind": "agp", "end": 6, "every": 3}, epochs=12, within=0.05)
+def test_a_run_stops_early_once_final_masks_are_good_enough(mlp: Callable[[], Model]) -> None:
+    run = run_of({"kind": "agp", "end": 6, "every": 3}, model=mlp(), epochs=12, within=0.05)
     events = list(run.events())
     (said,) = [e.text for e in events if isinstance(e, Log) and "is within" in e.text]
     step = int(said.split("step ")[1].split(" ")[0])
@@ -102,7 +126,7 @@ def test_a_run_stops_early_once_final_masks_are_good_enough() -> None:
     last = [e.values["accuracy"] for e in events if "accuracy" in getattr(e, "values", {})][-1]
     assert last >= run.outcome.report.accuracy_dense - 0.05
     # Not before the masks are final, however good it is.
-    later = run_of({"kind": "agp", "end": 60, "every": 3}, epochs=12, within=1.0)
+    later = run_of({"kind": "agp", "end": 60, "every": 3}, model=mlp(), epochs=12, within=1.0)
     steps = [e.step for e in later.events() if isinstance(e, MaskChanged)]
     assert steps[-1] == 60
 

@@ -13,7 +13,7 @@ from secateur.engine.criteria import CRITERIA
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Rule
 from secateur.engine.runs.streaming import entry_scores, mask_of
-from secateur.kernels.selection.threshold import STRETCH, Chooser
+from secateur.kernels.selection.threshold import STRETCH
 
 
 def rule(pattern: str, criterion: Any) -> Rule:
@@ -37,7 +37,9 @@ def test_masks_are_those_of_the_pattern(
     scores = entry_scores(used, weight)
     assert scores is not None
     expected = used.pattern.mask(used.criterion.scores(weight), sparsity)
-    assert torch.equal(mask_of(used, weight, scores, sparsity, Chooser()), expected)
+    found = mask_of(used, weight, scores, sparsity)
+    assert torch.equal(found.unpack(), expected)
+    assert found.kept == int(expected.sum())
 
 
 @pytest.mark.parametrize("kind", PATTERNS.kinds())

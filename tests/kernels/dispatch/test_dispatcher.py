@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import secateur
 from secateur.kernels.dispatch.dispatcher import Dispatcher
 from secateur.kernels.dispatch.memory import Memory
 from secateur.kernels.dispatch.question import question_of
@@ -101,3 +102,17 @@ def test_what_stops_the_check_stops_the_choice(tmp_path):
     with pytest.raises(InterruptedError):
         Dispatcher(Memory(tmp_path), check=stop).choose(grouped_layer(), torch.randn(4, 512))
     assert not list(tmp_path.iterdir())
+
+
+def test_one_call_accelerates_and_remembers_in_the_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model = nn.Sequential(grouped_layer(), nn.ReLU(), nn.Linear(512, 10)).eval()
+    x = torch.randn(256, 512)
+    fast, ran = secateur.accelerate(model, x)
+    torch.testing.assert_close(fast(x), model(x), rtol=1e-4, atol=1e-4)
+    assert list(ran) == ["0"]
+    assert list(tmp_path.rglob("measured/*.json"))
+    _, again = secateur.accelerate(model, x)
+    assert again["0"].remembered

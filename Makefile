@@ -7,7 +7,7 @@ READY := .venv/.ready
 # Spinning OpenMP threads slow a busy machine down tenfold and more.
 export OMP_WAIT_POLICY = passive
 
-.PHONY: run test check lint types contracts tour bench matrix clean
+.PHONY: run test check lint types contracts tour bench bench-gpu matrix clean
 
 run: $(READY)
 	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then \
@@ -41,7 +41,11 @@ tour: $(READY)
 	QT_QPA_PLATFORM=offscreen $(BIN)/secateur tour --out out/tour
 
 bench: $(READY)
-	for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out %/bench_gpu.py,$(wildcard tests/bench/bench_*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# At most 8 minutes on a machine with an NVIDIA GPU, without a display.
+bench-gpu: $(READY)
+	$(BIN)/python tests/bench/bench_gpu.py --out tests/bench/results/gpu.md
 
 # Takes most of an hour, so it is no part of `make bench`.
 matrix: $(READY)

@@ -16,11 +16,15 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .control import Control
 from .errors import OUT_OF_MEMORY, BadInput, is_out_of_memory, nearest
 from .levels import index_of
+
+if TYPE_CHECKING:
+    from .models.model import Model
+    from .plan import Plan
 
 Studio = Callable[[list[str]], int]
 Tour = Callable[[Path], int]
@@ -169,7 +173,12 @@ def _parser() -> argparse.ArgumentParser:
         "csv:PATH, or package.module:function",
     )
     sub.add_argument("--download", action="store_true", help="fetch the data if it is not there")
-    sub.add_argument("--restart", action="store_true", help="ignore a checkpoint in --out")
+    sub.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew: ignore a checkpoint in --out, and replace a project of another model or "
+        "plan, which else is refused",
+    )
     device(sub)
 
     sub = command("measure", "time a model dense against sparse")
@@ -188,7 +197,11 @@ def _parser() -> argparse.ArgumentParser:
     level(sub)
     weights(sub)
 
-    sub = command("verify", "run an exported file against a model or project")
+    sub = command(
+        "verify",
+        "run an exported file against a model or project; exits with 0 whatever comes of it, and "
+        "with --json the key 'equal' says whether they agree",
+    )
     sub.add_argument("exported", metavar="EXPORTED", help="file that export wrote")
     sub.add_argument("--against", required=True, help="model address or project folder")
     level(sub)
@@ -221,10 +234,11 @@ def _prune(args: argparse.Namespace) -> Result:
     from dataclasses import replace
 
     from . import text
+    from .events import Log
     from .models import open_model
     from .plan import Training
     from .plan.presets import load_plan
-    from .project import check_folder, make_folder, save_run
+    from .project import check_folder, check_same_run, make_folder, save_run
     from .runs.checkpoint import CHECKPOINT
     from .runs.runner import Run
 
@@ -237,10 +251,15 @@ def _prune(args: argparse.Namespace) -> Result:
         training = plan.training or Training(epochs=0)
         plan = replace(plan, training=replace(training, data=args.data))
     model = open_model(args.model, arch=args.arch, trust_pickle=args.trust_pickle)
+    if not args.restart and not _checkpoint_of(folder / CHECKPOINT, model, plan):
+        check_same_run(folder, model, plan)
+    if plan.model is not None and not _same_model(plan.model, args.model):
+        text.follow(Log(f"the plan was made for {plan.model}, not for {args.model}", "warning"))
     if args.download:
         _fetch(plan.training.data if plan.training else None)
     control = Control()
-    run = Run(model, plan, control=control, folder=folder, device=args.device)
+    typed = args.data is not None  # by the person, who thereby agrees to run what it names
+    run = Run(model, plan, control=control, folder=folder, device=args.device, trust_data=typed)
     make_folder(folder)
     if args.restart:
         (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -258,6 +277,19 @@ def _prune(args: argparse.Namespace) -> Result:
     result = {**outcome.report.to_json(), "project": str(folder)}
     save_run(folder, outcome.model, outcome.trained, outcome.masks, result, plan, outcome.levels)
     return result, text.prune(result)
+
+
+def _checkpoint_of(path: Path, model: Model, plan: Plan) -> bool:
+    """Whether a run of this plan on this model was stopped half-way and can go on."""
+    from .runs.checkpoint import Checkpoint, run_key
+
+    return path.exists() and Checkpoint.load(path).key == run_key(plan, model.digest())
+
+
+def _same_model(one: str, other: str) -> bool:
+    """Whether two addresses name the same model, with whichever of its weights."""
+    one, other = (address.partition("?")[0] for address in (one, other))
+    return one == other or Path(one).resolve() == Path(other).resolve()
 
 
 def _fetch(address: str | None) -> None:

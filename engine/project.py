@@ -177,10 +177,7 @@ def save_run(
         weights.unlink(missing_ok=True)
     if levels is None:
         (folder / LEVELS).unlink(missing_ok=True)
-    address = model.address
-    path = Path(address)
-    if path.exists():
-        address = str(path.resolve())
+    address = _address_of(model)
     Project(folder, address, plan, model.arch, report["hash"]).save()
     (folder / "checkpoint.pt").unlink(missing_ok=True)
 
@@ -206,20 +203,56 @@ def check_folder(folder: Path) -> None:
     """Raise BadInput unless `folder` is new, empty or a project's: nothing else is written into."""
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file; name a folder for the project")
-    ours = any((folder / name).exists() for name in (FILE, "checkpoint.pt"))
-    if folder.is_dir() and any(folder.iterdir()) and not ours:
+    if Project.is_project(folder):
+        try:
+            Project.open(folder)
+        except BadInput as error:
+            raise BadInput(f"{error}; name a new or empty folder") from None
+    elif folder.is_dir() and any(folder.iterdir()) and not (folder / "checkpoint.pt").exists():
         raise BadInput(f"{folder} holds other files; name a new or empty folder")
+
+
+def check_same_run(folder: Path, model: Model, plan: Plan) -> None:
+    """Raise BadInput if `folder` is the project of another model or plan, which a run would lose.
+
+    The same model is one with the same weights; before the first run, one of the same address.
+    """
+    if not Project.is_project(folder):
+        return
+    there = Project.open(folder)
+    same_address = there.address == _address_of(model)
+    if there.digest != model.digest() if there.digest else not same_address:
+        other = "other weights" if same_address else "another model"
+    elif there.plan.to_json() != plan.to_json():
+        other = "another plan"
+    else:
+        return
+    raise BadInput(
+        f"{folder} already holds a project of {there.address}, and this run has {other}; name "
+        "another folder, or replace what is there with --restart"
+    )
 
 
 def make_folder(folder: Path) -> None:
     """Make the folder of a project to be; raises BadInput where it cannot be written to."""
     check_folder(folder)
+    make_writable(folder)
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder unless it is there; raises BadInput where it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written to: {error.strerror}") from None
+
+
+def _address_of(model: Model) -> str:
+    """The model's address, as it is found from any working folder."""
+    path = Path(model.address)
+    return str(path.resolve()) if path.exists() else model.address
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -257,10 +290,10 @@ def _with_weights(model: Model, path: Path) -> Model:
 
 
 def _check_masks(model: Model, masks: Masks, path: Path) -> None:
-    for name, mask in masks.layers.items():
+    for name, mask in masks.layers.packed.items():
         try:
             gemm = model.info.layer(name).gemm
         except KeyError:
             raise BadInput(f"{path} does not fit {model.address}: no layer {name}") from None
-        if gemm is None or tuple(mask.shape) != gemm.shape:
+        if gemm is None or mask.shape != gemm.shape:
             raise BadInput(f"{path} does not fit {model.address}: {name} has another shape")

@@ -151,7 +151,7 @@ def measure(result: Json) -> str:
 def export(result: Json) -> str:
     """What an export wrote, and that it reads back."""
     lines = [
-        f"{result['path']}: {size(result['bytes'])} (dense: {size(result['dense_bytes'])})",
+        f"{result['path']}: {size(result['bytes'])} (dense weights: {size(result['dense_bytes'])})",
         f"read back: {'equal' if result['equal'] else 'DIFFERENT'}, largest difference "
         f"{result['max_difference']:.2g}",
         *([shared(result["shared"])] if "shared" in result else []),
@@ -162,12 +162,19 @@ def export(result: Json) -> str:
 
 def verify(result: Json) -> str:
     """Whether two models agree."""
-    verdict = "equal" if result["equal"] else "not equal"
+    largest = f"largest difference {result['max_difference']:.2g}"
+    within = f"{largest} (tolerance {result['tolerance']:.1g})"
+    if result["equal"]:
+        verdict = f"equal: {within}"
+    elif result["max_difference"] > result["tolerance"]:
+        verdict = f"not equal: {within}"
+    else:  # so small that only the size of the outputs tells
+        verdict = (
+            f"not equal: all differences together are {result['relative']:.2g} of the outputs "
+            f"(tolerance {result['relative_tolerance']:.1g}); {largest}"
+        )
     agreement = result["agreement"]
-    lines = [
-        f"{verdict}: largest difference {result['max_difference']:.2g} "
-        f"(tolerance {result['tolerance']:.1g}) over {result['inputs']} inputs"
-    ]
+    lines = [f"{verdict}, over {result['inputs']} inputs"]
     if agreement is not None:
         lines.append(f"same answer on {percent(agreement)} of them")
     return "\n".join(lines)

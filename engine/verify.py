@@ -32,8 +32,8 @@ class Verification:
     the norm of the outputs. `agreement` is the share of equal answers (the class of the highest
     score; for a language model of every token), None where outputs are no scores. `equal` says
     that `max_difference` is within `tolerance` (1e-4, and 1e-5 of the largest output where that is
-    more) and `relative` within 1e-3. With 0 inputs, for a bare state dict, the weights were
-    compared instead, exactly.
+    more) and `relative` within `relative_tolerance` (1e-3; half precision is not asked for it).
+    With 0 inputs, for a bare state dict, the weights were compared instead, exactly.
     """
 
     max_difference: float
@@ -41,6 +41,7 @@ class Verification:
     agreement: float | None
     equal: bool
     tolerance: float
+    relative_tolerance: float
     inputs: int
 
     def to_json(self) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def _verify_weights(path: Path, against: Model, masks: Masks, level: float | Non
     if found.max_difference == float("inf"):
         raise BadInput(f"{path} is no export of {against.address}: {found.text}")
     relative = 0.0 if found.equal else 1.0
-    return Verification(found.max_difference, relative, None, found.equal, 0.0, 0)
+    return Verification(found.max_difference, relative, None, found.equal, 0.0, 0.0, 0)
 
 
 def _module(path: Path, against: Model, level: float | None) -> nn.Module:
@@ -127,7 +128,7 @@ def _compare(
 ) -> Verification:
     """Run both on the same batches; `batch` is a size that the file insists on."""
     from .masks import masked
-    from .outputs import compare_outputs
+    from .outputs import RELATIVE, compare_outputs
 
     expected: Outputs = {}
     found: Outputs = {}
@@ -157,6 +158,7 @@ def _compare(
         agreement=same / answers if answers else None,
         equal=difference.equal,
         tolerance=difference.tolerance,
+        relative_tolerance=RELATIVE,
         inputs=count,
     )
 

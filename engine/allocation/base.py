@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..criteria import Criterion
@@ -14,8 +15,13 @@ from ..settings import Family, Setting, setting
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..patterns import Pattern
+
 Scores = Callable[["slice | Tensor"], "Tensor"]
 """Gives the scores [len(at)] of the units at a slice or at an int64 tensor of indices."""
+
+
+EMPTY: Mapping[str, Share] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,8 @@ class Share:
     float32 mean scores of the pattern's units, `sizes` are their int64 sizes (None: all equal),
     `flops` the layer's operations on one sample, None where they are not known. `format` is the
     sparse format that the pattern packs into, `rows` says that its units are whole rows, and an
-    entry takes `itemsize` bytes. `entries` gives the scores of a few units only, where a unit is a
-    weight and its score depends on nothing else.
+    entry takes `itemsize` bytes; of an N:M pattern `run` is M. `entries` gives the scores of a few
+    units only, where a unit is a weight and its score depends on nothing else.
     """
 
     asked: float
@@ -38,6 +44,7 @@ class Share:
     format: str = "bitmap"
     rows: bool = False
     itemsize: int = 4
+    run: int = 0
     entries: Scores | None = None
 
     @property
@@ -60,16 +67,39 @@ class Share:
 class Allocation(Setting):
     """Turns what the rules ask for into one sparsity per layer; the total stays what was asked."""
 
-    def misfit(self, criterion: Criterion) -> str | None:
-        """Why this cannot use a layer's scores, in words after its path; None if it can."""
+    def misfit(self, criterion: Criterion, pattern: Pattern) -> str | None:
+        """Why this cannot share out a layer's units, in words after its path; None if it can."""
         return None
 
-    def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
-        """Return sparsity in [0, 1) by layer path, for the same keys."""
+    def allocate(
+        self, shares: Mapping[str, Share], settled: Mapping[str, Share] = EMPTY
+    ) -> dict[str, float]:
+        """Return sparsity in [0, 1) by layer path, for the keys of `shares`.
+
+        `settled` are layers whose pattern dictates what they ask for; they count towards a target.
+        """
         raise NotImplementedError
 
 
 ALLOCATIONS: Family[Allocation] = Family("allocation", __package__)
+
+
+def whole_misfit(pattern: Pattern, kind: str) -> str | None:
+    """Why an allocation with a target cannot take a pattern whose unit is the layer."""
+    if not pattern.whole:
+        return None
+    return (
+        f"goes or stays as a whole, in no measure that allocation {kind} could choose to reach its "
+        "target; uniform would fit, with the rule's sparsity"
+    )
+
+
+def cannot_reach(what: str, smallest: float, floor: float) -> BadInput:
+    """For a target that is out of reach; `smallest` is the share that is left at least."""
+    kept = f" and a floor of {floor:g}" if floor else ""
+    return BadInput(
+        f"{what} cannot be reached with these patterns{kept}; the smallest is {smallest:.1%}"
+    )
 
 
 def floor_setting() -> float:

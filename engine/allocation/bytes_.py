@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ..errors import BadInput
+from ..criteria import Criterion
 from ..settings import setting
-from .base import ALLOCATIONS, Allocation, Share, floor_setting
+from .base import (
+    ALLOCATIONS,
+    EMPTY,
+    Allocation,
+    Share,
+    cannot_reach,
+    floor_setting,
+    whole_misfit,
+)
 from .global_ import cut
+
+if TYPE_CHECKING:
+    from ..patterns import Pattern
 
 _TRIES = 24
 _NEAR = 0.002
+_RUNS = (4, 8, 16, 32)  # of N:M, as compressed files know them
 
 
 @ALLOCATIONS.register
@@ -32,20 +44,29 @@ class Bytes(Allocation):
     )
     floor: float = floor_setting()
 
-    def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
-        dense = sum(share.size * share.itemsize for share in shares.values())
-        if not shares or self.target == 1:
+    def misfit(self, criterion: Criterion, pattern: Pattern) -> str | None:
+        return whole_misfit(pattern, self.kind)
+
+    def allocate(
+        self, shares: Mapping[str, Share], settled: Mapping[str, Share] = EMPTY
+    ) -> dict[str, float]:
+        free = sum(share.size * share.itemsize for share in shares.values())
+        dense = free + sum(share.size * share.itemsize for share in settled.values())
+        fixed = sum(packed_bytes(share, share.asked) for share in settled.values())
+        aim = self.target * dense - fixed
+        if aim >= free:
             return dict.fromkeys(shares, 0.0)
-        most = cut(shares, sum(share.size for share in shares.values()), floor=self.floor)
-        smallest, aim = _total(shares, most), self.target * dense
-        if smallest > aim * (1 + _NEAR):
-            raise BadInput(
-                f"a file of {self.target:.1%} of the layers' bytes cannot be reached with these "
-                f"patterns{f' and a floor of {self.floor:g}' if self.floor else ''}; the smallest "
-                f"is {smallest / dense:.1%}"
+        size = sum(share.size for share in shares.values())
+        most = cut(shares, size, floor=self.floor)
+        smallest = _total(shares, most)
+        if smallest > aim + _NEAR * self.target * dense:
+            raise cannot_reach(
+                f"a file of {self.target:.1%} of the layers' bytes",
+                (smallest + fixed) / dense,
+                self.floor,
             )
         # Bytes fall almost in a straight line with what goes: its ends say where to look next.
-        low, low_bytes = 0.0, float(dense)
+        low, low_bytes = 0.0, float(free)
         high, high_bytes = sum(most[p] * s.size for p, s in shares.items()), float(smallest)
         chosen = most
         for attempt in range(_TRIES):
@@ -83,6 +104,8 @@ def packed_bytes(share: Share, sparsity: float) -> int:
         index = 0 if left == lines else left * _width(lines - 1)
         return min(share.size * share.itemsize, left * across * share.itemsize + index)
     bitmap = values + -(-share.size // 8)
+    if share.run in _RUNS:
+        bitmap = min(bitmap, values + -(-kept * (share.run.bit_length() - 1) // 8))
     csr = values + kept * _width(ins - 1) + (out + 1) * _width(kept)
     csc = values + kept * _width(out - 1) + (ins + 1) * _width(kept)
     return min(share.size * share.itemsize, bitmap, csr, csc)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import ALLOCATIONS, Allocation, Share, check_floor, floor_setting
+from .base import ALLOCATIONS, EMPTY, Allocation, Share, check_floor, floor_setting
 
 _HALVINGS = 100
 
@@ -24,7 +24,9 @@ class ERK(Allocation):
     rank: ClassVar[int] = 30
     floor: float = floor_setting()
 
-    def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
+    def allocate(
+        self, shares: Mapping[str, Share], settled: Mapping[str, Share] = EMPTY
+    ) -> dict[str, float]:
         check_floor(shares, self.floor)
         wanted = sum((1 - share.asked) * share.size for share in shares.values())
         least = {path: 1 - share.most(self.floor) for path, share in shares.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import ALLOCATIONS, Allocation, Scores, Share, check_floor, floor_setting
+from .base import ALLOCATIONS, EMPTY, Allocation, Scores, Share, check_floor, floor_setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,9 @@ class Global(Allocation):
     rank: ClassVar[int] = 20
     floor: float = floor_setting()
 
-    def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
+    def allocate(
+        self, shares: Mapping[str, Share], settled: Mapping[str, Share] = EMPTY
+    ) -> dict[str, float]:
         check_floor(shares, self.floor)
         budget = sum(share.asked * share.size for share in shares.values())
         return cut(shares, budget, floor=self.floor)
@@ -43,6 +45,8 @@ def cut(
     score per cost. The best units of a layer, `floor` of them and at least one, are out of reach: a
     layer pruned to nothing breaks the model.
     """
+    if not shares:
+        return {}
     costs = {path: max(cost[path], 1e-30) if cost else 1.0 for path in shares}
     if all(share.sizes is None for share in shares.values()):
         return _cut_equal(shares, budget, costs, floor)

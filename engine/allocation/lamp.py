@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..criteria import Criterion
 from ..criteria.lamp import lamp_scores
-from .base import ALLOCATIONS, Allocation, Share, check_floor, floor_setting
+from .base import ALLOCATIONS, EMPTY, Allocation, Share, check_floor, floor_setting
 from .global_ import cut
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..patterns import Pattern
 
 
 @ALLOCATIONS.register
@@ -30,7 +32,7 @@ class Lamp(Allocation):
     rank: ClassVar[int] = 40
     floor: float = floor_setting()
 
-    def misfit(self, criterion: Criterion) -> str | None:
+    def misfit(self, criterion: Criterion, pattern: Pattern) -> str | None:
         if not criterion.signed:
             return None
         return (
@@ -38,7 +40,9 @@ class Lamp(Allocation):
             "needs them to be at least 0; choose global or another criterion"
         )
 
-    def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
+    def allocate(
+        self, shares: Mapping[str, Share], settled: Mapping[str, Share] = EMPTY
+    ) -> dict[str, float]:
         check_floor(shares, self.floor)
         budget = sum(share.asked * share.size for share in shares.values())
         ranked = {

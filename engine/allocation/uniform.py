@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import ALLOCATIONS, Allocation, Share
+from .base import ALLOCATIONS, EMPTY, Allocation, Share
 
 
 @ALLOCATIONS.register
@@ -18,5 +18,7 @@ class Uniform(Allocation):
     label: ClassVar[str] = "Uniform"
     rank: ClassVar[int] = 10
 
-    def allocate(self, shares: Mapping[str, Share]) -> dict[str, float]:
+    def allocate(
+        self, shares: Mapping[str, Share], settled: Mapping[str, Share] = EMPTY
+    ) -> dict[str, float]:
         return {path: share.asked for path, share in shares.items()}

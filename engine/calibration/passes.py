@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data import Batch, Data, Inputs, forward, to_device
-from ..data.evaluate import check_labels, logits
+from ..data.evaluate import check_inputs, check_labels, logits
 from ..errors import BadInput
 from ..info import LayerInfo
 from .layer_inputs import LayerInputs, listen
@@ -148,6 +148,7 @@ class Calibration:
         with _no_fast_path():
             for inputs, labels in batches:
                 self._check()
+                check_inputs(inputs, self._data.name)
                 yield to_device(inputs, self._device), labels
 
     def _descend(self, module: nn.Module, inputs: Inputs, labels: Tensor) -> None:

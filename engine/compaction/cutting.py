@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .attention import FewerHeads
+from .window_attention import FewerWindowHeads, is_window_attention
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
@@ -108,25 +109,32 @@ def cut_outputs(layer: Any, kept: Tensor) -> None:
 def fit_heads(module: nn.Module, heads: Heads, names: list[str], widths: bool) -> None:
     """Tell the modules around cut parameters (`names`) of the heads that are gone, in place.
 
-    An attention of torch's own is replaced by one that can have fewer heads. Of others, integer
-    attributes named like a number of heads shrink, and with `widths` those that were the inner
-    width.
+    An attention of torch or torchvision is replaced by one that can have fewer heads. Of others,
+    integer attributes named like a number of heads shrink, and with `widths` those that were the
+    inner width.
     """
     for path in _around(names):
         owner = module.get_submodule(path)
-        if isinstance(owner, nn.MultiheadAttention):
-            owner = FewerHeads(owner)
+        fewer = _with_fewer_heads(owner)
+        if fewer is not None:
             if not path:
                 raise ValueError("the model is nothing but an attention")
             parent, _, name = path.rpartition(".")
-            setattr(module.get_submodule(parent), name, owner)
-            owner.num_heads = owner.num_heads * heads.after // heads.before
+            setattr(module.get_submodule(parent), name, fewer)
+            fewer.num_heads = fewer.num_heads * heads.after // heads.before
             continue
         for attribute, value in list(vars(owner).items()):
             if type(value) is not int or value * heads.after % heads.before:
                 continue
             if _HEADS.search(attribute) or (widths and value == heads.width):
                 setattr(owner, attribute, value * heads.after // heads.before)
+
+
+def _with_fewer_heads(owner: nn.Module) -> FewerHeads | FewerWindowHeads | None:
+    """What takes the place of an attention that can't have fewer heads itself; None: it can."""
+    if isinstance(owner, nn.MultiheadAttention):
+        return FewerHeads(owner)
+    return FewerWindowHeads(owner) if is_window_attention(owner) else None
 
 
 def _around(names: list[str]) -> list[str]:

@@ -11,6 +11,9 @@ from .base import CRITERIA, NOTHING, Criterion, Statistics, samples
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..info import LayerInfo
+    from ..patterns import Pattern
+
 
 @CRITERIA.register
 @dataclass(frozen=True)
@@ -32,6 +35,16 @@ class Wanda(Criterion):
         "from all outputs alike.",
     )
     samples: int = samples()
+
+    def misfit(self, layer: LayerInfo, pattern: Pattern | None = None) -> str | None:
+        outputs = pattern is not None and layer.gemm and pattern.whole_outputs(layer.gemm)
+        if pattern is not None and outputs and self.compare == "output":
+            return (
+                f"loses whole outputs with {pattern.label}, and {self.label} with compare: output "
+                "ranks weights within each output only, so that all outputs score alike; "
+                "compare: layer would fit"
+            )
+        return super().misfit(layer, pattern)
 
     def scores(self, weight: Tensor, statistics: Statistics = NOTHING) -> Tensor:
         import torch

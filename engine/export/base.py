@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..levels import SharedBytes
-    from ..masks import Masks
+    from ..masks import Committed, Masks
     from ..models.model import Model
 
 
@@ -90,19 +88,14 @@ class Source:
     masks: Masks
 
     @cached_property
-    def state(self) -> dict[str, Tensor]:
-        """The state dict with zeros; names that share a weight share the tensor."""
+    def state(self) -> Committed:
+        """The state dict with zeros, each tensor made when it is got."""
         return self.masks.committed(self.model)
 
-    @cached_property
+    @property
     def tied(self) -> dict[str, str]:
         """Names of `state` that are the same tensor as an earlier one, and which that is."""
-        first: dict[int, str] = {}
-        found = {}
-        for name, tensor in self.state.items():
-            if first.setdefault(id(tensor), name) != name:
-                found[name] = first[id(tensor)]
-        return found
+        return self.state.tied
 
 
 class Exporter(ABC):

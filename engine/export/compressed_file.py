@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...kernels.formats import CSC, CSR, NM, Bitmap, Candidate, Dense, Grouped, fullest, smallest
+from ...kernels.formats import CSC, CSR, NM, Bitmap, Candidate, Grouped, fullest, smallest
 from ...kernels.formats.bits import bits_for, narrow
 from ..gemm import Gemm
 from ..models.archive import About, read_state, to_lanes, write_tensors
@@ -25,7 +25,7 @@ _RUNS = (4, 8, 16, 32)
 class CompressedFile(Exporter):
     """Bitmap, CSR, CSC, N:M, grouped or dense, whichever is smallest, for each layer's matrix.
 
-    What is no matrix of a layer (biases, norms, buffers) is stored whole.
+    What no format makes smaller (biases, norms, buffers, dense layers) is stored as it is.
     """
 
     def write(self, source: Source, path: Path) -> Draft:
@@ -35,11 +35,15 @@ class CompressedFile(Exporter):
         for name, tensor in source.state.items():
             if name in source.tied:
                 continue
-            entry, parts = pack(tensor, gemms.get(name))
-            table[name] = entry
+            packed = pack(tensor, gemms.get(name))
+            if packed is None:
+                stored[name] = own_memory(tensor)
+                rows.append(row_of(name, tensor, "dense", tensor.nbytes))
+                continue
+            table[name], parts = packed
             stored |= {f"{name}.{part}": own_memory(value) for part, value in parts.items()}
             size = sum(value.nbytes for value in parts.values())
-            rows.append(row_of(name, tensor, _label(entry), size))
+            rows.append(row_of(name, tensor, _label(table[name]), size))
         about = About.of(source.model, "compressed", source.tied, tensors=table)
         # `tied` is in our own JSON alone: the names are not those of tensors in this file.
         metadata = {k: v for k, v in about.metadata().items() if k not in source.tied}
@@ -50,10 +54,13 @@ class CompressedFile(Exporter):
         return compare_states(source.state, read_state(path))
 
 
-def pack(tensor: Tensor, gemm: Gemm | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """How to store a parameter: its entry in the file's table, and the tensors that hold it."""
+def pack(tensor: Tensor, gemm: Gemm | None) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """How to store a parameter: its entry in the file's table, and the tensors that hold it.
+
+    None for one that no format makes smaller.
+    """
     if gemm is None or tensor.dtype not in _FLOATS:
-        return {"format": "whole"}, {"values": tensor}
+        return None
     matrix = gemm.view(tensor)
     best = smallest(matrix, (*_runs(matrix), *_scattered(matrix), Grouped.from_dense))
     order = "flattened"
@@ -64,7 +71,7 @@ def pack(tensor: Tensor, gemm: Gemm | None) -> tuple[dict[str, Any], dict[str, T
             if other.nbytes <= best.nbytes and best.kind != "nm":
                 best, order = other, "channel"
     if best.nbytes >= matrix.nbytes:
-        best, order = Dense.from_dense(matrix), "flattened"
+        return None
     parts = best.parts()
     entry = {
         "format": best.kind,
@@ -72,7 +79,6 @@ def pack(tensor: Tensor, gemm: Gemm | None) -> tuple[dict[str, Any], dict[str, T
         "parts": list(parts),
         "order": order,
         "gemm": gemm.to_json(),
-        "dtype": str(tensor.dtype).removeprefix("torch."),
     }
     return entry, parts
 
@@ -104,4 +110,4 @@ def _runs(matrix: Tensor) -> Iterator[Candidate]:
 def _label(entry: dict[str, Any]) -> str:
     if entry["format"] == "nm":
         return f"nm:{entry['meta']['n']}:{entry['meta']['m']}"
-    return "dense" if entry["format"] == "whole" else str(entry["format"])
+    return str(entry["format"])

@@ -42,16 +42,16 @@ class NestedFile(Exporter):
                 continue
             masked = [own for own in names[name] if own in flags[0]]
             if not masked:
-                entry: dict[str, Any] = {"format": "whole"}
-                parts = {"values": tensor}
-            else:
-                shared = [_all([level[own] for own in masked]) for level in flags]
-                entry, parts = self._pack(tensor, gemms.get(name), ranks_of(shared))
-                sums.add(tensor, parts)
+                stored[name] = own_memory(tensor)
+                rows.append(row_of(name, tensor, "dense", tensor.nbytes))
+                continue
+            shared = [_all([level[own] for own in masked]) for level in flags]
+            entry, parts = self._pack(tensor, gemms.get(name), ranks_of(shared))
+            sums.add(tensor, parts)
             table[name] = entry
             stored |= {f"{name}.{part}": own_memory(value) for part, value in parts.items()}
             size = sum(value.nbytes for value in parts.values())
-            rows.append(row_of(name, tensor, "nested" if masked else "dense", size))
+            rows.append(row_of(name, tensor, "nested", size))
         about = About.of(
             source.model,
             "nested",
@@ -95,7 +95,6 @@ class NestedFile(Exporter):
             "parts": list(best.parts()),
             "order": "flattened",
             "gemm": gemm.to_json(),
-            "dtype": str(tensor.dtype).removeprefix("torch."),
             "levels": index.meta(),
         }
         return entry, {**best.parts(), "levels": index.packed}

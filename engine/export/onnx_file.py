@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import functools
-import inspect
-import io
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,34 +15,31 @@ from ..outputs import compare_outputs, named_tensors
 from .base import Difference, Draft, Exporter, Source, TensorRow
 from .dense_file import tied_notes
 from .onnx_run import OnnxModel
-
-if TYPE_CHECKING:
-    from ..models.model import Model
+from .onnx_trace import MASK, Tracer, shorter
 
 _LIMIT = (1 << 31) - (1 << 20)
-_KEPT_METADATA = {"namespace", "pkg.torch.onnx.name_scopes"}
-_EXAMPLE = 2  # a batch of one would be taken for a constant
 
 
 class Onnx(Exporter):
-    """One file with the weights inside, their names kept, and any batch size where torch can."""
+    """One file with the weights inside, their names kept, for any batch size and length of text.
+
+    Where torch cannot leave a size open the notes say so. A language model's file also takes an
+    attention mask, so that texts of different lengths can be padded.
+    """
 
     def write(self, source: Source, path: Path) -> Draft:
         module, notes = _smaller(source)
         _check_size(module, path)
-        tracer = Tracer(source.model, module)
-        proto = tracer.free_batch()
-        if proto is not None:
+        for proto, lacks in Tracer(source.model, module).attempts():
             path.write_bytes(proto.SerializeToString())
-        # Tracing may have settled a branch that depends on the batch; then one size is all it does.
-        if proto is None or not self.compare(source, path).equal:
-            proto = tracer.fixed_batch()
-            path.write_bytes(proto.SerializeToString())
-            notes = (*notes, "the batch size could not be left open; it is fixed at 1")
-        return Draft(_rows(proto, source), (*tied_notes(source.tied), *notes))
+            draft = Draft(_rows(proto, source), (*tied_notes(source.tied), *notes, *lacks))
+            # Tracing may have settled a branch that depends on the batch or on a text's length.
+            if self.compare(source, path).equal:
+                break
+        return draft
 
     def compare(self, source: Source, path: Path) -> Difference:
-        """Outputs against the masked model in torch, on one batch of examples or, if free, two."""
+        """Outputs against the masked model in torch on examples of every size that is free."""
         model = source.model
         try:
             session = OnnxModel(path, f"the ONNX of {model.address}")
@@ -55,8 +47,11 @@ class Onnx(Exporter):
             raise BadInput(f"{error}; export to compressed or safetensors instead") from None
         assert model.inputs is not None
         worst, text, equal = 0.0, "", True
-        for batch in (session.batch,) if session.batch else (1, 3):
-            args, kwargs = model.inputs(batch)
+        examples = [model.inputs(batch) for batch in _sizes(session)]
+        if session.free_lengths:
+            args, kwargs = examples[-1]
+            examples.append((args, shorter(kwargs, padded=session.takes(MASK))))
+        for args, kwargs in examples:
             with masked(model, source.masks), torch.no_grad():
                 expected = named_tensors(model.runnable()(*args, **kwargs))
             try:
@@ -68,6 +63,11 @@ class Onnx(Exporter):
                 worst = found.max_difference
                 text = f"its outputs differ by up to {worst:.3g}, {found.relative:.3g} relative"
         return Difference(worst, equal, text)
+
+
+def _sizes(session: OnnxModel) -> tuple[int, ...]:
+    """The batch sizes to compare at."""
+    return (session.batch,) if session.batch else (1, 3)
 
 
 def _smaller(source: Source) -> tuple[nn.Module, tuple[str, ...]]:
@@ -112,126 +112,6 @@ def _check_size(module: nn.Module, path: Path) -> None:
             f"{path}: one ONNX file holds at most 2 GB and the weights take {size / 1e9:.1f} GB; "
             "export to compressed or safetensors"
         )
-
-
-class Tracer:
-    """Turns a module into ONNX. The module is changed, so that it returns tensors and no cache."""
-
-    def __init__(self, model: Model, module: nn.Module) -> None:
-        """`module` is a copy of the model's own, or a smaller one that computes the same.
-
-        Raises BadInput if it does not run on the model's example.
-        """
-        assert model.inputs is not None
-        self._address = model.address
-        self._inputs = model.inputs
-        module.eval()
-        if hasattr(module, "config") and hasattr(module.config, "use_cache"):
-            module.config.use_cache = False
-        self._names = self._run(module)
-        original = module.forward
-
-        # The copy's own forward is wrapped, and not the copy in a module, which would rename
-        # its weights.
-        @functools.wraps(original)
-        def forward(*args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
-            return tuple(named_tensors(original(*args, **kwargs)).values())
-
-        module.forward = forward
-        self._module = module
-
-    def free_batch(self) -> Any:
-        """The ONNX model for any batch size, None where torch cannot trace it so."""
-        args, kwargs = self._inputs(_EXAMPLE)
-        shapes = _free_batch(self._module.forward, args, kwargs)
-        if shapes is None:
-            return None
-        try:
-            return _export(self._module, args, kwargs, shapes, self._names)
-        except Exception:  # torch.export runs the model's own code; `fixed_batch` says what it was
-            return None
-
-    def fixed_batch(self) -> Any:
-        """The ONNX model for a batch of one. Raises BadInput where torch cannot trace it."""
-        args, kwargs = self._inputs(1)
-        try:
-            return _export(self._module, args, kwargs, None, self._names)
-        except Exception as error:  # see above
-            raise BadInput(
-                f"torch cannot trace {self._address} for ONNX ({_reason(error)}); export to "
-                "compressed or safetensors instead"
-            ) from None
-
-    def _run(self, module: nn.Module) -> list[str]:
-        """The names of the outputs."""
-        args, kwargs = self._inputs(1)
-        try:
-            with torch.no_grad():
-                return list(named_tensors(module(*args, **kwargs)))
-        except Exception as error:  # the model's own code raises anything
-            reason = str(error).split("\n")[0][:200]
-            raise BadInput(f"{self._address} does not run on its example: {reason}") from None
-
-
-def _export(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], shapes: Any, names: list[str]
-) -> Any:
-    """The ONNX model that torch's exporter makes."""
-    # The exporter reports its progress with print, and tracing warns of deprecated calls inside
-    # torch, onnxscript and transformers, which say nothing of the model.
-    silent = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(silent):
-        warnings.simplefilter("ignore")
-        with contextlib.redirect_stderr(silent), torch.no_grad():
-            program = torch.onnx.export(
-                module,
-                args,
-                kwargs=kwargs,
-                dynamo=True,
-                optimize=False,  # folding would rename the weights; runtimes fold when they load
-                verbose=False,
-                external_data=False,
-                dynamic_shapes=shapes,
-                output_names=names,
-            )
-    assert program is not None
-    proto = program.model_proto  # made anew each time it is asked for
-    _strip(proto)
-    return proto
-
-
-def _free_batch(forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The first dimension of every input as one free size; None where an input is no tensor."""
-    values = [*args, *kwargs.values()]
-    if not all(isinstance(v, Tensor) and v.dim() and len(v) == _EXAMPLE for v in values):
-        return None
-    if not kwargs:
-        return tuple({0: "batch"} for _ in args)
-    names = list(inspect.signature(forward).bind(*args, **kwargs).arguments)
-    return {name: {0: "batch"} for name in names} if len(names) == len(values) else None
-
-
-def _reason(error: Exception) -> str:
-    """The line of the exporter's long message that names the cause."""
-    cause = error.__cause__ or error
-    lines = [line.strip() for line in str(cause).split("\n") if line.strip()]
-    return lines[0][:200] if lines else type(cause).__name__
-
-
-def _strip(proto: Any) -> None:
-    """Drop what the exporter notes for its own debugging: stack traces with this machine's paths.
-
-    Each node keeps the path of the module that it comes from.
-    """
-    for node in proto.graph.node:
-        kept = [p for p in node.metadata_props if p.key in _KEPT_METADATA]
-        del node.metadata_props[:]
-        node.metadata_props.extend(kept)
-    for value in (*proto.graph.value_info, *proto.graph.input, *proto.graph.output):
-        del value.metadata_props[:]
-    for tensor in proto.graph.initializer:
-        del tensor.metadata_props[:]
-    del proto.graph.metadata_props[:]
 
 
 def _rows(proto: Any, source: Source) -> tuple[TensorRow, ...]:

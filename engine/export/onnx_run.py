@@ -43,12 +43,24 @@ class OnnxModel:
         fixed = {size for size in sizes if isinstance(size, int)}
         self.batch: int | None = fixed.pop() if len(fixed) == 1 else None
         """The batch size that the file is fixed to; None if it takes any."""
+        self.free_lengths = any(
+            node.name.endswith("input_ids") and isinstance(node.shape[1], str)
+            for node in self._session.get_inputs()
+        )
+        """Whether it takes texts of any length."""
+
+    def takes(self, name: str) -> bool:
+        """Whether the file has an input of this name."""
+        return name in self._inputs
 
     def run(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
         """The outputs by name; `args` go to the inputs in order, `kwargs` by name.
 
-        Raises BadInput if the file wants other inputs or does not run.
+        Without an attention mask every token is seen. Raises BadInput if the file wants other
+        inputs or does not run.
         """
+        if self.takes("attention_mask") and "input_ids" in kwargs:
+            kwargs = {"attention_mask": torch.ones_like(kwargs["input_ids"]), **kwargs}
         names = [name for name in self._inputs if name not in kwargs]
         if len(names) != len(args) or any(name not in self._inputs for name in kwargs):
             given = [*(f"#{i}" for i in range(len(args))), *kwargs]

@@ -29,11 +29,11 @@ VERSION = 1
 class About:
     """The JSON under the metadata key ``secateur``.
 
-    `layout` is ``"dense"`` (tensors under the model's own names), ``"compressed"`` (tensors under
-    ``NAME.PART``) or ``"nested"`` (the same, and in ``NAME.levels`` at which of the `levels`,
-    rising sparsities, each weight is kept). `address`, `arch` and `config` say how to build the
-    module. `tensors` describes each compressed tensor. `tied` maps the names that are not in the
-    file to the one they share.
+    `layout` is ``"dense"`` (tensors under the model's own names), ``"compressed"`` (tensors that
+    `tensors` describes under ``NAME.PART``, the others under their own names) or ``"nested"`` (the
+    same, and in ``NAME.levels`` at which of the `levels`, rising sparsities, each weight is kept).
+    `address`, `arch` and `config` say how to build the module. `tied` maps the names that are not
+    in the file to the one they share.
     """
 
     layout: str
@@ -58,7 +58,8 @@ class About:
         ``safetensors.torch.load_model`` expects.
         """
         # A Hugging Face configuration may hold values that JSON lacks, such as a torch.dtype.
-        text = json.dumps({"version": VERSION, **vars(self)}, default=str)
+        about = {"version": VERSION, **vars(self)}
+        text = json.dumps(about, default=str, separators=(",", ":"))
         return {**self.tied, "format": "pt", KEY: text}
 
     @classmethod
@@ -134,10 +135,12 @@ def read_stored(path: Path) -> Stored:
     try:
         tensors = load_file(path)
         if about is not None and about.layout in ("compressed", "nested"):
-            state = {name: _unpack(name, row, tensors) for name, row in about.tensors.items()}
+            state = {}
             for name, row in about.tensors.items():
+                state[name] = _unpack(name, row, tensors)
                 if "levels" in row:
                     ranks[name] = _ranks(name, row, tensors, state[name])
+            state |= tensors  # what is left lies there as it is
         else:
             state = tensors
         for name, kept in (about.tied if about else {}).items():
@@ -147,27 +150,25 @@ def read_stored(path: Path) -> Stored:
     return Stored(state, ranks, tuple(about.levels) if about else ())
 
 
-def _ranks(
-    name: str, row: Mapping[str, Any], stored: Mapping[str, Tensor], tensor: Tensor
-) -> Tensor:
+def _ranks(name: str, row: Mapping[str, Any], stored: dict[str, Tensor], tensor: Tensor) -> Tensor:
     """The level index of a tensor, in its shape."""
     from ...kernels.formats import LevelIndex
 
-    index = LevelIndex.from_part(stored[f"{name}.levels"], row["levels"])
+    index = LevelIndex.from_part(stored.pop(f"{name}.levels"), row["levels"])
     if row["format"] == "whole":
         return index.ranks(tensor != 0)
     gemm = Gemm.from_json(row["gemm"])
     return gemm.store(index.ranks(gemm.view(tensor) != 0))
 
 
-def _unpack(name: str, row: Mapping[str, Any], stored: Mapping[str, Tensor]) -> Tensor:
-    """One tensor in the model's own shape."""
+def _unpack(name: str, row: Mapping[str, Any], stored: dict[str, Tensor]) -> Tensor:
+    """One tensor in the model's own shape; takes its parts out of `stored`."""
     from ...kernels.formats import FORMATS
 
     prefix = f"{name}."
     if row["format"] == "whole":
-        return stored[f"{prefix}values"]
-    parts = {p: stored[prefix + p] for p in row["parts"]}
+        return stored.pop(f"{prefix}values")
+    parts = {p: stored.pop(prefix + p) for p in row["parts"]}
     gemm = Gemm.from_json(row["gemm"])
     matrix = FORMATS[row["format"]].from_parts(parts, row["meta"]).to_dense()
     return gemm.store(from_lanes(matrix, gemm) if row["order"] == "channel" else matrix)

@@ -53,6 +53,10 @@ class Pattern(Setting):
         """
         return None
 
+    def whole_outputs(self, gemm: Gemm) -> bool:
+        """Whether a unit is made of whole outputs, so that it is outputs that are compared."""
+        return self.removes
+
     def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:
         """Mean score of each unit, float32, any shape. `scores` is float32 [out, in].
 

@@ -42,6 +42,10 @@ class Block(Pattern):
             return f"is {out}x{ins}, smaller than one {size} block; {fits} would fit"
         return None
 
+    def whole_outputs(self, gemm: Gemm) -> bool:
+        """See `Pattern.whole_outputs`."""
+        return self.width >= gemm.shape[1]
+
     def sizes(self, gemm: Gemm) -> Tensor | None:
         import torch
 

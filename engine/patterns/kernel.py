@@ -39,8 +39,10 @@ class Kernel(Pattern):
     def misfit(self, layer: LayerInfo) -> str | None:
         gemm = layer.gemm
         assert gemm is not None
+        if not gemm.kernel:
+            return "is no convolution and has no kernels; element or filter would fit"
         if gemm.taps <= self.entries:
-            size = "×".join(map(str, gemm.kernel)) or "1×1"
+            size = "×".join(map(str, gemm.kernel))
             fits = f"kernel:{gemm.taps - 1}, element" if gemm.taps > 1 else "element"
             return (
                 f"has kernels of {size}, no more than the {self.entries} entries to keep; "

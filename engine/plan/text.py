@@ -42,8 +42,12 @@ def read_text(path: Path) -> Located:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInput(f"{path}: no such plan file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read as a plan: {error}") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path} is a folder; name a plan file, such as its plan.yaml") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path} is no text; a plan is a file of YAML or JSON") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read as a plan: {error.strerror}") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         located = Located(yaml.safe_load(text))

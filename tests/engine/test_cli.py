@@ -329,3 +329,129 @@ def test_inspecting_a_file_needs_no_window_and_help_no_torch() -> None:
         "assert 'torch' not in sys.modules and 'PySide6' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def weights_of(path: Path, value: float = 1.0) -> str:
+    """A file of weights in which every one is `value` times its number."""
+    from safetensors.torch import save_file
+
+    save_file({"fc.weight": value * torch.arange(1.0, 101.0).view(10, 10)}, path)
+    return str(path)
+
+
+def test_a_project_of_something_else_is_not_replaced(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, plan: str
+) -> None:
+    one, two = weights_of(tmp_path / "one.safetensors"), tmp_path / "two.safetensors"
+    out, other = tmp_path / "o", tmp_path / "other.yaml"
+    other.write_text(PLAN.replace("0.9", "0.5"))
+
+    def prune(model: str, by: str | Path) -> tuple[str, ...]:
+        return ("prune", model, "--plan", str(by), "--out", str(out))
+
+    ask(capfd, *prune(one, plan))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    refusals = {
+        "another plan": prune(one, other),
+        "another model": prune(weights_of(two, 2.0), plan),
+    }
+    for words, argv in refusals.items():
+        line = refused(capfd, *argv)
+        assert f"{out} already holds a project of {one}, and this run has {words};" in line
+        assert "--restart" in line
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    ask(capfd, *prune(one, plan))
+    assert ask(capfd, *refusals["another plan"], "--restart")["sparsity"] == 0.5
+    weights_of(tmp_path / "one.safetensors", 3.0)
+    assert "other weights" in refused(capfd, *prune(one, other))
+    ask(capfd, *prune(one, other), "--restart")
+
+
+def test_a_stopped_run_in_the_place_of_another_goes_on(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, plan: str
+) -> None:
+    from secateur.engine.control import Control
+    from secateur.engine.models import open_model
+    from secateur.engine.plan import Plan
+    from secateur.engine.runs.runner import Run
+
+    out, other = tmp_path / "o", tmp_path / "other.yaml"
+    ask(capfd, "prune", "sample:digits-resnet", "--plan", plan, "--out", str(out))
+    other.write_text(f"{PLAN}training: {{epochs: 1, data: 'sample:digits'}}\n")
+    control = Control()
+    stopped = Run(open_model("sample:digits-resnet"), Plan.load(other), control=control, folder=out)
+    for event in stopped.events():
+        if event.kind == "metric" and "loss" in event.values:
+            control.cancel()
+    assert (out / "checkpoint.pt").exists()
+    argv = ("prune", "sample:digits-resnet", "--plan", str(other), "--out", str(out))
+    code, _, err = call(capfd, *argv)
+    assert code == 0, err
+    assert "resumed from the checkpoint" in err
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "no JSON", '{"name": "a web page", "version": 1}'])
+def test_a_foreign_project_json_is_left_alone(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, plan: str, text: str
+) -> None:
+    out = tmp_path / "web"
+    out.mkdir()
+    (out / "project.json").write_text(text)
+    for more in ((), ("--restart",)):
+        argv = ("prune", "sample:digits-resnet", "--plan", plan, "--out", str(out), *more)
+        assert "name a new or empty folder" in refused(capfd, *argv)
+    assert [path.name for path in out.iterdir()] == ["project.json"]
+    assert (out / "project.json").read_text() == text
+
+
+def test_a_plan_for_another_model_is_noticed(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = weights_of(tmp_path / "m.safetensors")
+    for named, noticed in (
+        ("torchvision:resnet18", True),
+        (weights, False),
+        ("m.safetensors", False),
+    ):
+        Path("plan.yaml").write_text(f"model: '{named}'\n{PLAN}")
+        argv = ("prune", "m.safetensors", "--plan", "plan.yaml", "--out", "o", "--restart")
+        code, _, err = call(capfd, *argv)
+        assert code == 0
+        line = f"warning: the plan was made for {named}, not for m.safetensors\n"
+        assert (line in err) == noticed
+
+
+def test_whole_layers_say_what_they_came_to_together(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text('rules: [{layers: "*", pattern: layer, sparsity: 0.5, skip_misfits: true}]')
+    argv = ("prune", "sample:digits-resnet", "--plan", str(path), "--out", str(tmp_path / "o"))
+    code, out, err = call(capfd, *argv, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    (note,) = [note for note in report["notes"] if "go as a whole" in note]
+    reached = 100 * report["sparsity"]
+    assert note == (
+        f"layers that go as a whole: 50.0 % asked, {reached:.1f} % reached; each goes or stays"
+    )
+    assert err.count(note) == 1
+    assert abs(reached - 50) > 1, "so that there is something to say"
+
+
+def test_what_is_written_of_no_difference_at_all() -> None:
+    from secateur.engine.text import verify
+
+    result = {
+        "max_difference": 2.2e-9, "relative": 0.31, "agreement": None, "equal": False,
+        "tolerance": 1e-4, "relative_tolerance": 1e-3, "inputs": 16,
+    }  # fmt: skip
+    assert verify(result) == (
+        "not equal: all differences together are 0.31 of the outputs (tolerance 0.001); largest "
+        "difference 2.2e-09, over 16 inputs"
+    )
+    assert verify({**result, "max_difference": 0.5}) == (
+        "not equal: largest difference 0.5 (tolerance 0.0001), over 16 inputs"
+    )
+    assert verify({**result, "equal": True}).startswith("equal: largest difference 2.2e-09 (tol")

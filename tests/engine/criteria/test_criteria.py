@@ -212,6 +212,20 @@ def test_obs_says_when_inputs_cannot_be_inverted_and_stands_dead_inputs():
     assert torch.equal(updated, weight * mask)
 
 
+@pytest.mark.parametrize("word", ["filter", "row", "layer", "block:2x8"])
+def test_ranks_within_outputs_choose_no_outputs(word):
+    pattern, layer = PATTERNS.parse(word), row("Linear")
+    within = CRITERIA.parse({"kind": "wanda", "compare": "output"})
+    misfit = within.misfit(layer, pattern)
+    assert "all outputs score alike; compare: layer would fit" in misfit
+    scores = within.scores(random(8, 8), Statistics("x", inputs=random(1, 8, seed=3).abs()))
+    units = pattern.pool(scores, layer.gemm).flatten()
+    assert torch.allclose(units, units[:1].expand_as(units)), "the premise of the refusal"
+    assert CRITERIA.parse("wanda").misfit(layer, pattern) is None
+    for other in ("element", "nm:2:4", "column", "block:2x4"):
+        assert within.misfit(layer, PATTERNS.parse(other)) is None
+
+
 def test_what_a_criterion_cannot_score_it_says_in_words():
     obs, wanda, taylor = (CRITERIA.parse(kind) for kind in ("obs", "wanda", "taylor"))
     assert "whole outputs" in obs.misfit(row("Conv2d"), PATTERNS.parse("filter"))

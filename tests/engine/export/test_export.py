@@ -151,6 +151,17 @@ def test_compressed_takes_the_smallest_format(tmp_path, digits, pattern, sparsit
     json.dumps(done.to_json(), allow_nan=False)
 
 
+@pytest.mark.parametrize("name", ["digits-resnet", "digits-vit"])
+def test_compressed_is_never_larger_than_dense_by_more_than_a_few_bytes(tmp_path, name):
+    model = open_model(f"sample:{name}")
+    sizes = [
+        export(model, Masks(), kind, tmp_path / kind).bytes
+        for kind in ("compressed", "safetensors")
+    ]
+    assert sizes[0] - sizes[1] <= 16
+    assert read_state(tmp_path / "compressed").keys() == model.state.keys()
+
+
 def test_nm_along_the_channels_is_found_too():
     gemm = Gemm((8, 16, 3, 3), (3, 3))
     weight = torch.randn(gemm.stored)

@@ -78,6 +78,7 @@ def test_no_path_of_this_machine_goes_into_the_file(exported):
     assert str(Path(torch.__file__).parent).encode() not in data
     assert b".py" not in data
     assert b"layer1.0.conv1" in data
+    assert not any(len(node.metadata_props) for node in onnx.load_from_string(data).graph.node)
 
 
 def test_nothing_is_printed(digits, tmp_path, capfd):
@@ -122,12 +123,78 @@ def test_a_hugging_face_model_takes_inputs_by_name_and_gives_logits(tmp_path):
     masks = masks_of(model, "element", 0.5)
     done = export(model, masks, "onnx", tmp_path / "gpt2.onnx")
     session = onnxruntime.InferenceSession(done.path)
-    assert [i.name for i in session.get_inputs()] == ["input_ids"]
+    assert {i.name: i.shape for i in session.get_inputs()} == {
+        "input_ids": ["batch", "sequence"],
+        "attention_mask": ["batch", "sequence"],
+    }
     assert [o.name for o in session.get_outputs()] == ["logits"]
+    assert done.notes == ("lm_head.weight shares its weight with transformer.wte.weight; "
+        "it is stored once",)  # fmt: skip
+    for length in (5, 32):
+        ids = torch.randint(60, (3, length))
+        mask = torch.ones_like(ids)
+        mask[1, -2:] = 0
+        with masked(model, masks), torch.no_grad():
+            expected = model.module(ids, attention_mask=mask).logits.numpy()
+        given = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
+        np.testing.assert_allclose(session.run(["logits"], given)[0], expected, atol=1e-4)
     assert model.module.config.use_cache
     checked = verify(done.path, model, masks)
     assert checked.equal
     assert checked.agreement == 1.0
+
+
+class Translates(nn.Module):
+    """An encoder and a decoder that read texts of different lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(20, 4)
+        self.out = nn.Linear(4, 20)
+
+    def forward(self, input_ids, decoder_input_ids):
+        read, said = self.words(input_ids), self.words(decoder_input_ids)
+        return self.out(said + (said @ read.transpose(1, 2)).softmax(-1) @ read)
+
+
+def test_an_encoder_and_a_decoder_have_lengths_of_their_own(tmp_path):
+    ids = lambda batch: torch.arange(8).repeat(batch, 1)  # noqa: E731
+    inputs = lambda n: ((), {"decoder_input_ids": ids(n), "input_ids": ids(n)})  # noqa: E731
+    model = from_module(Translates(), address="mine", name="mine", inputs=inputs)
+    done = export(model, Masks(), "onnx", tmp_path / "x.onnx")
+    session = onnxruntime.InferenceSession(done.path)
+    assert {i.name: i.shape for i in session.get_inputs()} == {
+        "input_ids": ["batch", "sequence"],
+        "decoder_input_ids": ["batch", "decoder_sequence"],
+    }
+    given = {"input_ids": ids(3), "decoder_input_ids": ids(3)[:, :2]}
+    with torch.no_grad():
+        expected = model.module(**given).numpy()
+    (found,) = session.run(None, {name: value.numpy() for name, value in given.items()})
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+class Placed(nn.Module):
+    """Reads texts of one length: it has a place for each token and for no other."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(20, 4)
+        self.places = nn.Parameter(torch.randn(6, 4))
+
+    def forward(self, input_ids):
+        return self.words(input_ids) + self.places
+
+
+def test_a_length_that_cannot_be_free_is_said(tmp_path):
+    inputs = lambda batch: ((), {"input_ids": torch.arange(6).repeat(batch, 1)})  # noqa: E731
+    model = from_module(Placed(), address="mine", name="mine", inputs=inputs)
+    done = export(model, Masks(), "onnx", tmp_path / "x.onnx")
+    assert done.notes == (
+        "the length of texts could not be left open; it is fixed at 6 (input_ids)",
+        "the file takes no attention_mask, so padding would be read as text",
+    )
+    assert onnxruntime.InferenceSession(done.path).get_inputs()[0].shape == ["batch", 6]
 
 
 def test_a_file_that_answers_otherwise_is_thrown_away(digits, tmp_path, monkeypatch):

@@ -213,7 +213,8 @@ def test_the_library_is_what_most_kernels_choose_for_themselves() -> None:
 @pytest.mark.parametrize(
     ("word", "gemm", "words"),
     [
-        ("kernel:4", Gemm((4, 4)), "1×1"),
+        ("kernel:4", Gemm((4, 4)), "is no convolution and has no kernels; element or filter"),
+        ("kernel:4", Gemm((4, 4, 1, 1), (1, 1)), "1×1"),
         ("kernel:4", Gemm((4, 4, 2, 2), (2, 2)), "2×2"),
         ("kernel:4", Gemm((4, 4, 2, 2), (2, 2)), "kernel:3, element or filter would fit"),
         ("vector:8", Gemm((4, 5)), "vector:5"),

@@ -201,10 +201,16 @@ def test_weights_alone_and_weights_that_are_nan(
 
 
 def test_plans_that_are_no_files(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for name, words in [("nowhere.yaml", "no such plan file"), (".", "cannot be read as a plan")]:
+    (tmp_path / "binary.yaml").write_bytes(b"\x89PNG\xff\xfe")
+    for name, words in [
+        ("nowhere.yaml", "no such plan file"),
+        (".", "is a folder; name a plan file"),
+        ("binary.yaml", "is no text; a plan is a file of YAML or JSON"),
+    ]:
         argv = ["prune", RESNET, "--plan", str(tmp_path / name), "--out", str(tmp_path / "out")]
         assert main(argv) == 2
         printed, said = capfd.readouterr()
         assert printed == ""
         assert words in said
+        assert not any(raw in said for raw in ("Errno", "codec"))
         assert said.count("\n") == 1

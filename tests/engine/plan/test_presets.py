@@ -14,6 +14,7 @@ from secateur.engine.models import open_model
 from secateur.engine.plan import Plan
 from secateur.engine.plan.presets import load_plan, presets
 from secateur.engine.runs.runner import Run
+from secateur.engine.schedules.iterative import Iterative
 
 SAMPLES = ("sample:digits-resnet", "sample:digits-vit")
 FITS_NOWHERE = {("heads", "sample:digits-resnet")}
@@ -23,7 +24,10 @@ def short(plan: Plan) -> Plan:
     """The plan with one epoch of training in large batches, if it has any."""
     if plan.training is None:
         return plan
-    return replace(plan, training=replace(plan.training, epochs=1, batch=256))
+    schedule = plan.schedule
+    if isinstance(schedule, Iterative) and schedule.rewind_to:
+        schedule = replace(schedule, rewind_to=1)
+    return replace(plan, schedule=schedule, training=replace(plan.training, epochs=1, batch=256))
 
 
 @pytest.mark.parametrize("preset", presets(), ids=lambda preset: preset.name)
@@ -65,10 +69,18 @@ def test_a_preset_runs_to_what_it_asks_for(preset, address: str) -> None:
         assert row.achieved == pytest.approx(row.requested, abs=1 / 32)
 
 
+@pytest.mark.parametrize("name", ["shallower", "tensor-cores", "one-shot-safe"])
+def test_presets_at_once_need_no_data(name: str) -> None:
+    model = open_model("torchvision:mobilenet_v3_small")
+    assert model.info.data is None
+    run = Run(model, load_plan(f"preset:{name}"))
+    list(run.events())
+    assert run.outcome.report.sparsity > 0
+
+
 def test_whole_layers_leave_branches_that_add_nothing() -> None:
     model = open_model("sample:digits-vit")
-    plan = replace(load_plan("preset:shallower"), training=None)
-    run = Run(model, plan)
+    run = Run(model, load_plan("preset:shallower"))
     list(run.events())
     gone = [path for path, mask in run.masks.layers.items() if not mask.any()]
     assert gone

@@ -246,7 +246,7 @@ class _Result(QFrame):
             head = f"Written and read back: {'equal' if same else 'not equal'}"
             role = "good" if same else "error"
             facts = [
-                f"{path.name} · {size(result['bytes'])}, dense {size(result['dense_bytes'])}"
+                f"{path.name} · {size(result['bytes'])}, dense weights {size(result['dense_bytes'])}"
                 f" · {len(result['tensors'])} tensors",
             ]
             if result.get("max_difference") is not None:

@@ -18,6 +18,8 @@ def index_of(levels: Sequence[float], wanted: float | None, owner: object) -> in
     """
     if wanted is None:
         return 0
+    if not isinstance(wanted, (int, float)):
+        raise BadInput(f"a level is a sparsity such as 0.5, not {wanted!r}")
     if not levels:
         raise BadInput(f"{owner} holds one sparsity and no levels; leave the level out")
     for index, level in enumerate(levels):

@@ -70,8 +70,8 @@ def _checked(
         return ()
     listed = ", ".join(names[label] if names else str(label) for label in missing[:5])
     more = ", …" if len(missing) > 5 else ""
-    what = "class" if len(missing) == 1 else "classes"
+    what, them = ("class", "it") if len(missing) == 1 else ("classes", "them")
     return (
         f"validation has no example of {len(missing)} {what} ({listed}{more}), so the accuracy "
-        "says nothing about them",
+        f"says nothing about {them}",
     )

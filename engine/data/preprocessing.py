@@ -105,6 +105,8 @@ def _shape(
 ) -> tuple[tuple[int, int], int, bool]:
     """Size, channels and flatness of the model's input; `native` is the images' own [c, h, w]."""
     spec, asked = request.spec, request.number("size", 0)
+    if asked == 0 and "size" in request.options:
+        raise BadInput(f"{request.name}: size must be at least 1")
     if spec.reads_text:
         raise BadInput(f"{request.name} holds images, but the model reads text")
     shape = spec.shape or native or (3, 224, 224)

@@ -106,8 +106,9 @@ class Learning:
         total = schedule.steps(planned, per_epoch)
         if total > planned:
             yield Log(
-                f"{schedule.kind} ends at step {schedule.last_step(planned)}, past {epochs} epochs "
-                f"({planned} steps): training goes on after it, to step {total}"
+                f"{schedule.kind} has its final masks at step {schedule.last_step(planned)}; "
+                f"{epochs} epochs are {planned} steps, too few to recover after it: training goes "
+                f"on to step {total}"
             )
         return total
 

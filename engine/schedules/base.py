@@ -38,11 +38,12 @@ class Schedule(Setting):
     def steps(self, planned: int, per_epoch: int) -> int:
         """The optimizer steps that a training of `planned` ones takes under this schedule.
 
-        More, where the masks are final too late for the rest to recover: then, as by default, a
-        quarter of all, and no less than was planned.
+        More, where the masks are final after three quarters of it and less than an epoch is left
+        to recover: then a quarter of all, as by default, and no less than was planned.
         """
         last = self.last_step(planned)
-        if not self.trains or self.frozen or last + per_epoch <= planned:
+        early = 4 * last <= 3 * planned or last + per_epoch <= planned
+        if not self.trains or self.frozen or early:
             return planned
         return last + max(per_epoch, planned, last // 3)
 

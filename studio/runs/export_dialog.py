@@ -246,8 +246,8 @@ class _Result(QFrame):
             head = f"Written and read back: {'equal' if same else 'not equal'}"
             role = "good" if same else "error"
             facts = [
-                f"{path.name} · {size(result['bytes'])}, dense weights {size(result['dense_bytes'])}"
-                f" · {len(result['tensors'])} tensors",
+                f"{path.name} · {size(result['bytes'])}"
+                f", dense weights {size(result['dense_bytes'])} · {len(result['tensors'])} tensors",
             ]
             if result.get("max_difference") is not None:
                 facts.append(f"largest difference {result['max_difference']:.2g}")

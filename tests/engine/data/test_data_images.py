@@ -207,9 +207,10 @@ def test_folders_that_are_no_data(pictures, tmp_path):
     (tmp_path / "none").mkdir()
     refused("has no class folders", str(tmp_path / "none"))
     refused("there is no", f"folder:{tmp_path}/missing")
-    refused("unknown data", f"{tmp_path}/missing")
+    refused("no such folder", f"{tmp_path}/missing")
     refused("unknown option 'sizes'; did you mean 'size'", f"{pictures}?sizes=3")
     refused("size takes a whole number", f"{pictures}?size=big")
+    refused("size must be at least 1", f"{pictures}?size=0")
     refused("the model takes inputs of 5×8×8", model=model_for(5, 8, 8))
     refused(r"name the images' size, such as \?size=28", model=model_for(192))
     text = SimpleNamespace(
@@ -243,7 +244,7 @@ def test_a_class_missing_from_validation_is_noted(pictures):
     data = load_data(str(pictures), model_for(3, 8, 8))
     assert len(data.validation) == 4
     assert data.notes == (
-        "validation has no example of 1 class (grey), so the accuracy says nothing about them",
+        "validation has no example of 1 class (grey), so the accuracy says nothing about it",
     )
 
 

@@ -153,7 +153,7 @@ def test_lines_that_lack_columns_are_left_out_and_noted(bert, tmp_path):
     assert len(data.train) == 2
     assert data.notes == (
         "1 lines of train.tsv lack columns and are left out",
-        "validation has no example of 1 class (0), so the accuracy says nothing about them",
+        "validation has no example of 1 class (0), so the accuracy says nothing about it",
     )
 
 

@@ -246,6 +246,8 @@ def test_what_a_training_will_do_in_words():
     )
     one = Training(epochs=1)
     assert training_words(one, "x", None, agp) == "1 epoch of x, 64 samples a step."
-    assert training_words(one, "x", 20, agp).endswith("an epoch, and on to 35 to recover.")
+    assert training_words(one, "x", 20, agp).endswith("20 an epoch.")
+    late = SCHEDULES.parse({"kind": "agp", "end": 19})
+    assert training_words(one, "x", 20, late).endswith("an epoch, and on to 39 to recover.")
     assert training_words(one, "x", 20, SCHEDULES.parse("gumbel")).endswith("20 an epoch.")
     assert training_words(Training(epochs=0), "x", None, agp).startswith("No training")

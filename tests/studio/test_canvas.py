@@ -281,7 +281,7 @@ def test_a_late_answer_about_another_layer_is_not_shown(make, qtbot):
     canvas = make({"fc": SMALL, "conv": CONV})
     canvas.client.hold = True
     canvas.session.set_rule(["fc"], rule("group", 0.5))
-    qtbot.wait(50)
+    qtbot.wait(100)  # two frames: the next question is sent at once
     canvas.session.select(["conv"])
     assert canvas.matrix.tile() is None
     canvas.client.release()

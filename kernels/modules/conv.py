@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from ..cuda.launch import launchable
 from ..products.cpu_sparse import CpuSparse
 from ..products.grouped.cpu import Gather, Window, grouped_conv_cpu
-from .forms import Packed, pack
+from .form import Packed
+from .forms import pack
 from .layers import bias_of, is_convolution, matrix_of
 from .linear import SparseLayer, state_of
 from .operators import grouped_conv, run_grouped_conv

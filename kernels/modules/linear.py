@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ..cuda.launch import launchable
 from ..products.cpu_sparse import CpuSparse, sparse_linear_cpu
-from .forms import FORMS, Packed, pack
+from .form import Packed
+from .forms import FORMS, pack
 from .layers import bias_of, is_convolution, matrix_of
 from .operators import LINEAR
 

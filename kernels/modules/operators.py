@@ -18,7 +18,8 @@ from ..cuda.launch import launchable
 from ..products.grouped.conv import grouped_conv as product
 from ..products.grouped.conv import grouped_conv_backward as product_backward
 from ..products.grouped.cpu import Gather, Window, grouped_conv_cpu
-from .forms import FORMS, Form
+from .form import Form
+from .forms import FORMS
 
 Ints = list[int]
 Operator = Callable[..., Tensor]

@@ -42,18 +42,6 @@ def bitmap_linear(matrix: BitmapTiles, x: Tensor, bias: Tensor | None = None) ->
     return product(matrix, samples, bias).view(*x.shape[:-1], matrix.shape[0])
 
 
-def bitmap_linear_backward(matrix: BitmapTiles, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients by x [..., in] and by `matrix.values`, from `grad` [..., out].
-
-    Two dense products: by the matrix itself, and the outer products, of which the kept are taken.
-    """
-    out, ins = matrix.shape
-    flat = grad.reshape(-1, out)
-    by_matrix = flat.T @ x.reshape(-1, ins)
-    by_values = matrix.take(by_matrix)
-    return (flat @ matrix.to_dense()).view(x.shape), by_values
-
-
 def bitmap_cuda(matrix: BitmapTiles, x: Tensor, bias: Tensor | None) -> Tensor:
     """On CUDA cores: x [batch, stride], stride a multiple of four, contiguous, to [batch, out]."""
     if x.dtype == torch.float64:

@@ -54,9 +54,14 @@ class BitmapTiles:
         whole = tiles.permute(0, 3, 1, 2, 4).reshape(strips * _ROWS, chunks * _TILES * _COLUMNS)
         return whole[:out, :ins].contiguous()
 
-    def take(self, matrix: Tensor) -> Tensor:
-        """The kept entries of another matrix of the same shape, in the order of `values`."""
-        return take(_tiles(matrix).flatten(), self._kept())
+    def located(self) -> tuple[Tensor, Tensor]:
+        """The row and the column of each of `values`, in their order, int64."""
+        chunks = self.offsets.shape[1]
+        place = torch.nonzero(self._kept()).flatten()
+        tile, within = place // (_ROWS * _COLUMNS), place % (_ROWS * _COLUMNS)
+        strip, tile_in_strip = tile // max(1, chunks * _TILES), tile % max(1, chunks * _TILES)
+        rows = strip * _ROWS + within // _COLUMNS
+        return rows, tile_in_strip * _COLUMNS + within % _COLUMNS
 
     def _kept(self) -> Tensor:
         """One bool per place, 1-d, in the order of `words`."""

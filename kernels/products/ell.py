@@ -41,20 +41,6 @@ def ell_linear(columns: Tensor, values: Tensor, x: Tensor, bias: Tensor | None =
     return y.view(*x.shape[:-1], len(values))
 
 
-def ell_linear_backward(
-    columns: Tensor, values: Tensor, x: Tensor, grad: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The gradients by x [..., in] and by `values` [out, width], from `grad` [..., out].
-
-    Two dense products: by the matrix itself, and the outer products, of which the kept are taken.
-    """
-    wide, out = columns.long(), len(values)
-    matrix = values.new_zeros(out, x.shape[-1]).scatter_add_(1, wide, values)
-    flat = grad.reshape(-1, out)
-    by_matrix = flat.T @ x.reshape(-1, x.shape[-1])
-    return (flat @ matrix).view(x.shape), by_matrix.gather(1, wide)
-
-
 def _ell_cuda(columns: Tensor, values: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
     """Multiply x [batch, in], contiguous and aligned, to [batch, out]."""
     if x.dtype == torch.float64:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..cuda.launch import launch, launchable
 from ..cuda.source import Source, scalar
 from ..formats.bits import bits_for, unpack_integers
-from .ell import ell_linear, ell_linear_backward
+from .ell import ell_linear
 from .small_batch import aligned, cut, rows
 
 SOURCE = Source(
@@ -38,14 +38,6 @@ def nm_linear(
     if not launchable(values, indices, x):
         return ell_linear(nm_columns(values, indices, x.shape[-1], n=n, m=m), values, x, bias)
     return _nm_cuda(values, indices, rows(x), bias, n, m).view(*x.shape[:-1], len(values))
-
-
-def nm_linear_backward(
-    values: Tensor, indices: Tensor, x: Tensor, grad: Tensor, *, n: int, m: int
-) -> tuple[Tensor, Tensor]:
-    """The gradients by x and by `values`, as `ell_linear_backward`."""
-    columns = nm_columns(values, indices, x.shape[-1], n=n, m=m)
-    return ell_linear_backward(columns, values, x, grad)
 
 
 def nm_columns(values: Tensor, indices: Tensor, ins: int, *, n: int, m: int) -> Tensor:

@@ -148,7 +148,7 @@ def test_forms_and_masks_that_are_none_are_refused():
 
 
 def test_values_that_cannot_learn_say_so():
-    from secateur.kernels.modules.forms import Packed
+    from secateur.kernels.modules.form import Packed
     from secateur.kernels.modules.linear import SparseLinear
 
     packed = Packed(torch.randn(4, 4), {}, (4, 4))

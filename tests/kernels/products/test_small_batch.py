@@ -8,11 +8,11 @@ import torch
 from secateur.kernels import reference
 from secateur.kernels.formats import ELL, NM
 from secateur.kernels.products import small_batch
-from secateur.kernels.products.bitmap import bitmap_cuda, bitmap_linear, bitmap_linear_backward
+from secateur.kernels.products.bitmap import bitmap_cuda, bitmap_linear
 from secateur.kernels.products.bitmap_mma import bitmap_mma
 from secateur.kernels.products.bitmap_tiles import BitmapTiles
-from secateur.kernels.products.ell import ell_linear, ell_linear_backward
-from secateur.kernels.products.nm import nm_columns, nm_linear, nm_linear_backward
+from secateur.kernels.products.ell import ell_linear
+from secateur.kernels.products.nm import nm_columns, nm_linear
 from secateur.kernels.selection.select import keep_n_of_m
 
 # Relative to the norm: sums are in fp32, outputs rounded once, and again with the bias on the CPU.
@@ -120,22 +120,13 @@ def test_nm(backend, dtype, n, m, out, ins, batch):
 
 
 def products(matrix: torch.Tensor):
-    """Each product with its operands bound, and its backward."""
+    """Each product with its matrix bound."""
     ell, tiles, nm = ELL.from_dense(matrix), BitmapTiles.from_dense(matrix), NM.from_dense(matrix)
     shape = {"n": nm.n, "m": nm.m}
     return {
-        "ell": (
-            lambda x, bias=None: ell_linear(ell.columns, ell.values, x, bias),
-            lambda x, g: ell_linear_backward(ell.columns, ell.values, x, g),
-        ),
-        "bitmap": (
-            lambda x, bias=None: bitmap_linear(tiles, x, bias),
-            lambda x, g: bitmap_linear_backward(tiles, x, g),
-        ),
-        "nm": (
-            lambda x, bias=None: nm_linear(nm.values, nm.indices, x, bias, **shape),
-            lambda x, g: nm_linear_backward(nm.values, nm.indices, x, g, **shape),
-        ),
+        "ell": lambda x, bias=None: ell_linear(ell.columns, ell.values, x, bias),
+        "bitmap": lambda x, bias=None: bitmap_linear(tiles, x, bias),
+        "nm": lambda x, bias=None: nm_linear(nm.values, nm.indices, x, bias, **shape),
     }
 
 
@@ -148,7 +139,7 @@ KINDS = ["ell", "bitmap", "nm"]
 def test_any_leading_shape_and_no_bias(backend, kind, leading):
     matrix = regular(12, 36, 2, 4, torch.float32)
     x = seeded(*leading, 36, seed=2).float()
-    product, _ = products(matrix.to(backend.device))[kind]
+    product = products(matrix.to(backend.device))[kind]
     with backend.active():
         result = product(x.to(backend.device))
     close(result, reference.linear(matrix, x), torch.float32)
@@ -158,7 +149,7 @@ def test_any_leading_shape_and_no_bias(backend, kind, leading):
 @pytest.mark.parametrize("kind", KINDS)
 def test_inputs_that_lie_otherwise_in_memory(backend, kind):
     matrix = regular(12, 36, 2, 4, torch.float32)
-    product, _ = products(matrix.to(backend.device))[kind]
+    product = products(matrix.to(backend.device))[kind]
     across = seeded(36, 5, seed=2).float().to(backend.device).T
     shifted = seeded(5 * 36 + 1, seed=3).float().to(backend.device)[1:].view(5, 36)
     apart = seeded(5, 72, seed=4).float().to(backend.device)[:, ::2]
@@ -172,7 +163,7 @@ def test_inputs_that_lie_otherwise_in_memory(backend, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("out", "ins"), [(0, 20), (20, 0)])
 def test_an_empty_layer(backend, kind, out, ins):
-    product, _ = products(torch.zeros(out, ins, device=backend.device))[kind]
+    product = products(torch.zeros(out, ins, device=backend.device))[kind]
     bias = seeded(out).float().to(backend.device)
     with backend.active():
         result = product(torch.ones(3, ins, device=backend.device), bias)
@@ -186,7 +177,7 @@ def test_inputs_too_large_for_shared_memory(backend, kind, room, monkeypatch):
     monkeypatch.setattr(small_batch, "_SHARED", room)
     matrix = regular(9, 52, 2, 4, torch.float32)
     x = seeded(7, 52, seed=2).float()
-    product, _ = products(matrix.to(backend.device))[kind]
+    product = products(matrix.to(backend.device))[kind]
     with backend.active():
         result = product(x.to(backend.device))
     close(result, reference.linear(matrix, x), torch.float32)
@@ -200,23 +191,6 @@ def test_the_cut_keeps_x_small_and_lanes_busy():
     assert small_batch.cut(4096, 50, torch.empty(3, 512)).lanes == 8
     assert small_batch.cut(64, 50, torch.empty(1, 50_000)).suffix == "direct"
     assert small_batch.cut(64, 50, torch.empty(33, 512)).grid[1] == 5
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_backward_is_that_of_the_dense_layer(kind):
-    matrix = regular(12, 36, 2, 4, torch.float64)
-    _, backward = products(matrix)[kind]
-    x, grad = seeded(2, 5, 36, seed=2), seeded(2, 5, 12, seed=3)
-    dense, wanted = matrix.clone().requires_grad_(), x.clone().requires_grad_()
-    torch.nn.functional.linear(wanted, dense).backward(grad)
-    by_x, by_values = backward(x, grad)
-    torch.testing.assert_close(by_x, wanted.grad)
-    kept = {
-        "ell": lambda g: g[matrix != 0].view(12, -1),
-        "nm": lambda g: g[matrix != 0].view(12, -1),
-        "bitmap": lambda g: BitmapTiles.from_dense(g, matrix != 0).values,
-    }
-    torch.testing.assert_close(by_values, kept[kind](dense.grad))
 
 
 @pytest.mark.parametrize(("out", "ins"), [(1, 1), (8, 128), (9, 129), (20, 300), (0, 5), (5, 0)])
@@ -252,7 +226,7 @@ def test_fillers_of_a_short_run_stay_in_the_row():
 
 def test_double_precision_is_refused_by_the_kernels(emulate):
     matrix = regular(4, 8, 2, 4, torch.float64)
-    for product, _ in products(matrix).values():
+    for product in products(matrix).values():
         torch.testing.assert_close(product(seeded(2, 8)), seeded(2, 8) @ matrix.T)
         with emulate.emulated(), pytest.raises(TypeError, match="float64"):
             product(seeded(2, 8))

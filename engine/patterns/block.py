@@ -59,12 +59,9 @@ class Block(Pattern):
         return torch.outer(rows, columns)
 
     def pool(self, scores: Tensor, gemm: Gemm) -> Tensor:
-        from torch.nn.functional import pad
+        from ...kernels.selection.block_scores import block_scores
 
-        out, ins = gemm.shape
-        padded = pad(scores, (0, -ins % self.width, 0, -out % self.height))
-        high, wide = padded.shape[0] // self.height, padded.shape[1] // self.width
-        sums = padded.view(high, self.height, wide, self.width).sum(dim=(1, 3))
+        sums = block_scores(scores, self.height, self.width, power=0)
         sizes = self.sizes(gemm)
         return sums / (self.height * self.width if sizes is None else sizes.to(sums.device))
 

@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from .base import SparseMatrix, check_shape, shape_of
 from .bits import pack_bits, take, to_int32, unpack_bits
 from .entries import Entries
+from .pack import bitmap_arrays_cuda, serves
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +31,20 @@ class Bitmap(SparseMatrix):
 
     @classmethod
     def from_dense(cls, matrix: Tensor) -> Self:
+        """See `SparseMatrix.from_dense`; fits every matrix."""
+        if serves(matrix):
+            return cls((matrix.shape[0], matrix.shape[1]), *bitmap_arrays_cuda(matrix))
+        return cls.from_mask(matrix, matrix.detach() != 0)
+
+    @classmethod
+    def from_mask(cls, matrix: Tensor, mask: Tensor, **settings: Any) -> Self:
+        """See `SparseMatrix.from_mask`; there are no settings."""
+        if mask.shape != matrix.shape or settings:
+            return super().from_mask(matrix, mask, **settings)
         out, ins = matrix.shape
-        matrix = matrix.detach()
-        kept = matrix != 0
-        return cls((out, ins), pack_bits(kept), take(matrix, kept))
+        if serves(matrix):
+            return cls((out, ins), *bitmap_arrays_cuda(matrix, mask))
+        return cls((out, ins), pack_bits(mask), take(matrix.detach(), mask))
 
     def to_dense(self) -> Tensor:
         return self.values.new_zeros(self.shape).masked_scatter_(self.kept(), self.values)

@@ -12,6 +12,7 @@ from torch import Tensor
 from .base import SparseMatrix, check_compressed, check_shape, shape_of
 from .bits import narrow, stable_order, to_int32
 from .entries import Entries, lines_of
+from .pack import csr_arrays_cuda, serves
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,20 @@ class CSR(SparseMatrix):
     def entries(self) -> Entries:
         rows = lines_of(self.crow_indices, len(self.values))
         return Entries(self.shape, rows, self.col_indices.long(), self.values)
+
+    @classmethod
+    def from_dense(cls, matrix: Tensor) -> Self:
+        """See `SparseMatrix.from_dense`; fits every matrix."""
+        if serves(matrix):
+            return cls((matrix.shape[0], matrix.shape[1]), *csr_arrays_cuda(matrix))
+        return super().from_dense(matrix)
+
+    @classmethod
+    def from_mask(cls, matrix: Tensor, mask: Tensor, **settings: Any) -> Self:
+        """See `SparseMatrix.from_mask`."""
+        if serves(matrix) and not settings:
+            return cls((matrix.shape[0], matrix.shape[1]), *csr_arrays_cuda(matrix, mask))
+        return super().from_mask(matrix, mask, **settings)
 
     @classmethod
     def from_entries(cls, entries: Entries) -> Self:

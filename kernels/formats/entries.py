@@ -9,6 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from .pack import csr_arrays_cuda, serves
+
 
 @dataclass(frozen=True, eq=False)
 class Entries:
@@ -27,6 +29,10 @@ class Entries:
     def of(cls, matrix: Tensor, mask: Tensor | None = None) -> Self:
         """The entries of a [out, in] matrix where the bool `mask` is True, or the non-zeros."""
         out, ins = matrix.shape
+        if serves(matrix):
+            crow, narrow_columns, values = csr_arrays_cuda(matrix, mask)
+            rows = lines_of(crow, len(values))
+            return cls((out, ins), rows, narrow_columns.long(), values)
         matrix = matrix.detach()
         kept = matrix != 0 if mask is None else mask
         if kept.shape != matrix.shape:

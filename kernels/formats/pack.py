@@ -10,8 +10,7 @@ from torch.nn.functional import pad
 
 from ..cuda.launch import launch, launchable
 from ..cuda.source import Source
-from .bits import narrow, pack_bits, take
-from .entries import Entries
+from .bits import narrow
 
 # Values are copied as integers of their size.
 _WORDS = {
@@ -35,31 +34,20 @@ _PIECE = 1024
 _WARPS = 8
 
 
-def csr_arrays(matrix: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """``crow_indices, col_indices, values`` as `CSR` has them, of a floating [out, in] matrix.
-
-    The entries are those where the bool `mask` [out, in] is True, without it those that are not
-    zero. On a GPU this waits once for the device, to learn how many there are.
-    """
-    _check(matrix, mask)
-    if launchable(matrix):
-        return csr_arrays_cuda(matrix, mask)
-    entries = Entries.of(matrix, mask)
-    crow = narrow(entries.row_starts, len(entries.values))
-    return crow, narrow(entries.columns, matrix.shape[1] - 1), entries.values
-
-
-def bitmap_arrays(matrix: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """``bits, values`` as `Bitmap` has them; see `csr_arrays`."""
-    _check(matrix, mask)
-    if launchable(matrix):
-        return bitmap_arrays_cuda(matrix, mask)
-    kept = matrix != 0 if mask is None else mask
-    return pack_bits(kept), take(matrix.detach(), kept)
+def serves(matrix: Tensor) -> bool:
+    """Whether the kernel can pack this matrix [out, in], where it is."""
+    small = matrix.shape[1] <= 1 << 31
+    return matrix.element_size() in _WORDS and small and launchable(matrix)
 
 
 def csr_arrays_cuda(matrix: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """`csr_arrays` by the kernel."""
+    """``crow_indices, col_indices, values`` as `CSR` has them, of a floating [out, in] matrix.
+
+    The entries are those where the bool `mask` [out, in] is True, without it those that are not
+    zero. On a GPU this waits once for the device, to learn how many there are. Raises ValueError
+    for a mask of another shape.
+    """
+    _check(matrix, mask)
     out, columns = matrix.shape
     words, flags, variant = _words(matrix, mask, columns)
     pieces = -(-columns // _PIECE)
@@ -75,7 +63,8 @@ def csr_arrays_cuda(matrix: Tensor, mask: Tensor | None = None) -> tuple[Tensor,
 
 
 def bitmap_arrays_cuda(matrix: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """`bitmap_arrays` by the kernel."""
+    """``bits, values`` as `Bitmap` has them; see `csr_arrays_cuda`."""
+    _check(matrix, mask)
     count = matrix.numel()
     words, flags, variant = _words(matrix, mask, 1)
     bits = torch.empty(-(-count // 32), dtype=torch.int32, device=matrix.device)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..formats.bsr import BSR
-from ..formats.pack import csr_arrays
+from ..formats.csr import CSR
 from ..products.bsr import bsr_linear, sampled_blocks
 from ..products.cpu_sparse import CpuSparse
 from ..products.csr_spmm import csr_linear, row_order
@@ -29,10 +29,10 @@ _TRANSPOSES = ("transposed_crow", "transposed_columns", "transposed_places")
 
 
 def _pack_csr(matrix: Tensor, mask: Tensor) -> Packed:
-    crow, columns, values = csr_arrays(matrix, mask)
-    crow = crow.to(torch.int32)
-    indices = {"crow": crow, "columns": columns.to(torch.int32), "order": row_order(crow)}
-    return Packed(values, indices, tuple(matrix.shape))
+    stored = CSR.from_mask(matrix, mask)
+    crow, columns = stored.indices32
+    indices = {"crow": crow, "columns": columns, "order": row_order(crow)}
+    return Packed(stored.values, indices, tuple(matrix.shape))
 
 
 def _transpose_csr(packed: Packed) -> dict[str, Tensor]:

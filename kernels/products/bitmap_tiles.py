@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..formats.bits import pack_bits, take, unpack_bits
+from ..formats.bitmap import Bitmap
+from ..formats.bits import unpack_bits
 
 _ROWS, _COLUMNS, _TILES = 8, 16, 8  # of a tile, of a tile, tiles in a chunk
 
@@ -41,9 +42,10 @@ class BitmapTiles:
         ends = counts.cumsum(0)
         if len(ends) and int(ends[-1]) >= 1 << 31:
             raise ValueError(f"{int(ends[-1])} values are more than 32-bit offsets reach")
-        words = pack_bits(kept).reshape(*kept.shape[:2], 32, 4).view(torch.int32).squeeze(-1)
+        flat = Bitmap.from_mask(_tiles(matrix.detach()).view(1, -1), kept.view(1, -1))
+        words = flat.bits.view(*kept.shape[:2], 32, 4).view(torch.int32).squeeze(-1)
         offsets = (ends - counts).to(torch.int32).view(kept.shape[:2])
-        return cls((out, ins), words, offsets, take(_tiles(matrix.detach()), kept))
+        return cls((out, ins), words, offsets, flat.values)
 
     def to_dense(self) -> Tensor:
         """The matrix again, [out, in], contiguous."""

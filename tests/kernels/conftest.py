@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
+import emulate as emulation
 import pytest
 import torch
-
-
-def _load_emulation():
-    """tests/ is no package: emulate.py is loaded by its path, once."""
-    name = "secateur_emulation"
-    if name not in sys.modules:
-        path = Path(__file__).with_name("emulation") / "emulate.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
 
 
 @dataclass(frozen=True)
@@ -40,7 +26,6 @@ class Backend:
         return emulation.emulated() if self.name == "emulated" else nullcontext()
 
 
-emulation = _load_emulation()
 _NAMES = ("torch", "emulated", *(("cuda",) if torch.cuda.is_available() else ()))
 
 

@@ -13,7 +13,6 @@ from secateur.kernels.formats.bitmap import Bitmap
 from secateur.kernels.formats.bits import unpack_bits
 from secateur.kernels.formats.csr import CSR
 from secateur.kernels.formats.entries import Entries
-from secateur.kernels.formats.pack import bitmap_arrays, csr_arrays
 from secateur.kernels.selection.block_scores import block_scores
 from secateur.kernels.selection.kernel_patterns import choose, learn
 from secateur.kernels.selection.packing import pack_n_of_m
@@ -112,18 +111,18 @@ def _patterns(setting: Setting, dtype: torch.dtype) -> Found:
 
 def _to_csr(setting: Setting, dtype: torch.dtype) -> Found:
     weight = _matrix(setting, dtype, 0.2)
-    crow, columns, values = csr_arrays(weight)
+    stored = CSR.from_dense(weight)
     places = weight.nonzero()
     counts = (weight != 0).sum(dim=1).cumsum(0)
     return (
-        [crow[1:].long(), columns.long(), values],
+        [stored.crow_indices[1:].long(), stored.col_indices.long(), stored.values],
         [counts, places[:, 1], weight[weight != 0]],
     )
 
 
 def _to_bitmap(setting: Setting, dtype: torch.dtype) -> Found:
     weight = _matrix(setting, dtype, 0.5)
-    return Bitmap(tuple(weight.shape), *bitmap_arrays(weight)).to_dense(), weight
+    return Bitmap.from_dense(weight).to_dense(), weight
 
 
 def _evolved(setting: Setting, dtype: torch.dtype) -> Found:
@@ -131,7 +130,7 @@ def _evolved(setting: Setting, dtype: torch.dtype) -> Found:
     weight, threshold = _matrix(setting, dtype, 0.1), 0.5
     come = setting.scattered(*weight.shape, 0.02) & (weight == 0)
     fresh = _matrix(setting, dtype) + 9
-    matrix = CSR(tuple(weight.shape), *csr_arrays(weight))
+    matrix = CSR.from_dense(weight)
     found = evolve(matrix, threshold, Entries.of(fresh, come)).matrix.to_dense()
     stays = weight.masked_fill(weight.float().abs() <= threshold, 0)
     return found, torch.where(come, fresh, stays)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from secateur.kernels.formats.pack import csr_arrays
+from secateur.kernels.formats import CSR
 from secateur.kernels.products.bitmap import bitmap_cuda, bitmap_linear
 from secateur.kernels.products.bitmap_tiles import BitmapTiles
 from secateur.kernels.products.csr_spmm import csr_linear, csr_spmm, row_order
@@ -217,8 +217,8 @@ def _scattered(
     kept = setting.scattered(out, ins, 0.1)
     kept[::7], kept[3] = False, True
     weight = setting.randn(out, ins, fan=ins, dtype=dtype) * kept
-    crow, columns, values = csr_arrays(weight, kept)
-    arrays = (crow.to(torch.int32), columns.to(torch.int32), values)
+    stored = CSR.from_mask(weight, kept)
+    arrays = (*stored.indices32, stored.values)
     x = setting.randn(ins, samples, dtype=dtype)
     bias = setting.randn(out, samples, dtype=dtype)
     return product(weight, kept, arrays, x, bias)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from secateur.kernels.formats import CSR
 from secateur.kernels.formats.bits import stable_order
 from secateur.kernels.formats.entries import lines_of
-from secateur.kernels.formats.pack import csr_arrays
 from secateur.kernels.products.csr_spmm import csr_spmm, row_order
 from secateur.kernels.products.sddmm import sddmm
 from secateur.tests.bench.gpu.contest import Contest, contest
@@ -42,8 +42,8 @@ def products(setting: Setting, topic: str, sparsities: tuple[float, ...], peer: 
 
 
 def _arrays(matrix: Tensor) -> Arrays:
-    crow, columns, values = csr_arrays(matrix)
-    return crow.to(torch.int32), columns.to(torch.int32), values
+    stored = CSR.from_dense(matrix)
+    return *stored.indices32, stored.values
 
 
 def _product(

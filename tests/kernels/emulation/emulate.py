@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -43,10 +44,19 @@ class EmulationError(Exception):
 
 
 @contextmanager
-def emulated() -> Iterator[None]:
-    """Every launch of this context runs on the CPU, with CPU tensors."""
-    with launching(_launch):
-        yield
+def emulated() -> Iterator[list[str]]:
+    """Every launch of this context runs on the CPU, with CPU tensors.
+
+    Gives the names of the kernels that have run, in their order.
+    """
+    ran: list[str] = []
+
+    def launch(source: Source, function: str, *rest: Any) -> None:
+        _launch(source, function, *rest)
+        ran.append(function)
+
+    with launching(launch):
+        yield ran
 
 
 def _launch(

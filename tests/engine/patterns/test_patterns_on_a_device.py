@@ -1,0 +1,34 @@
+"""Patterns whose kernels run where the scores lie, here through the host emulation."""
+
+import shutil
+
+import pytest
+import torch
+from emulate import emulated
+
+from secateur.engine.gemm import Gemm
+from secateur.engine.patterns import PATTERNS
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here")
+
+
+@pytest.mark.parametrize("shape", [(12, 20), (13, 37)])
+@pytest.mark.parametrize("short", ["block:4x4", "block:3x8", "block:1x9"])
+def test_blocks_are_summed_by_the_kernel_and_chosen_alike(short, shape):
+    pattern, gemm = PATTERNS.parse(short), Gemm(shape)
+    scores = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    with emulated() as ran:
+        pooled = pattern.pool(scores, gemm)
+        assert ran == ["cells"]
+        found = pattern.mask(scores, 0.6, gemm)
+    torch.testing.assert_close(pooled, pattern.pool(scores, gemm))
+    assert torch.equal(found, pattern.mask(scores, 0.6, gemm))
+
+
+@pytest.mark.parametrize("short", ["element", "nm:2:4", "vector:8", "kernel:4", "group", "filter"])
+def test_other_patterns_choose_alike_through_kernels(short):
+    pattern, gemm = PATTERNS.parse(short), Gemm((8, 4, 3, 3), (3, 3))
+    scores = torch.rand(gemm.shape, generator=torch.Generator().manual_seed(1))
+    with emulated():
+        found = pattern.mask(scores, 0.5, gemm)
+    assert torch.equal(found, pattern.mask(scores, 0.5, gemm))

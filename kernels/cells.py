@@ -13,6 +13,7 @@ from .cuda.source import Source, scalar
 REDUCTIONS = ("sum", "magnitude", "square", "peak")
 """Of each cell: the sum of its entries, of their sizes or of their squares, the largest size."""
 
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _FLOATS = ("float", "half", "bfloat16")
 SOURCE = Source(
     Path(__file__).with_suffix(".cu"),
@@ -36,9 +37,9 @@ def reduce_cells_cuda(matrix: Tensor, rows: Tensor, columns: Tensor, reduction: 
     counted ("sum"). `reduction` is one of `REDUCTIONS`. The same every time.
     """
     matrix = matrix.detach().contiguous()
-    if matrix.dtype == torch.float64:
-        matrix = matrix.float()
     byte = matrix.dtype == torch.bool
+    if not byte and matrix.dtype not in _DTYPES:
+        matrix = matrix.float()
     variant = {
         "T": "unsigned char" if byte else scalar(matrix.dtype),
         "REDUCE": str(REDUCTIONS.index(reduction)),

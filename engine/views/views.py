@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...kernels import pyramid
+from ...kernels.cuda.launch import launchable
 from ..errors import BadInput
 from ..gemm import Gemm
 from ..info import LayerInfo
@@ -22,15 +23,14 @@ from ..models.model import Model
 from ..patterns import PATTERNS, Pattern
 from ..plan import Plan, Rule
 from .cache import ByteCache
+from .pooling import Matrix, change, densities, limits, limits_at, pooled, to_bytes, zoom
 from .preview import DEFAULT, Context, Preview, Previews
 from .preview_statistics import PreviewStatistics
 
 VIEWS = ("magnitude", "peak", "weight", "change")
 _BUDGET = 512 << 20
 _MOST_PIXELS = 4096
-_SAMPLE = 1 << 20
 _ENTRIES_AT_ONCE = 1 << 16
-_CUT = 0.5
 _EXAMPLE = 12
 
 Json = dict[str, Any]
@@ -99,7 +99,8 @@ class Views:
         if preview.kept is None:
             density = np.full(value.shape, 255, np.uint8)
         else:
-            density = _bytes(pyramid.densities(preview.kept, rows, columns), 0.0, 1.0)
+            kept = self._kept(layer, preview.kept, None if rule is not None else masks)
+            density = to_bytes(densities(kept, rows, columns), 0.0, 1.0)
         meta = {"lo": low, "hi": high, **preview.summary()}
         return meta, {"value": value, "density": density}
 
@@ -194,6 +195,17 @@ class Views:
         matrix: np.ndarray = made
         return matrix
 
+    def _where_it_lies(self, info: LayerInfo, gemm: Gemm, trained: Trained) -> Matrix:
+        """W[out, in] as a tensor if it is on a GPU, which then makes the pixels; else `_matrix`."""
+        shown = trained if trained is not None and info.weight in trained else self._model.state
+        weight = shown[info.weight].detach()
+        return gemm.view(weight) if launchable(weight) else self._matrix(info, gemm, trained)
+
+    def _kept(self, layer: str, kept: np.ndarray, masks: Masks | None) -> Matrix:
+        """`kept`, or the layer's mask as a tensor if that is on a GPU."""
+        mask = None if masks is None else masks.layers.packed.get(layer)
+        return mask.unpack() if mask is not None and launchable(mask.bits) else kept
+
     def _preview(
         self,
         info: LayerInfo,
@@ -213,7 +225,7 @@ class Views:
         key, age = (info.path, "given"), self._age(trained)
         last = self._cache.get(key)
         if last is None or last[0] is not mask or last[1] != age:
-            last = (mask, age, self._previews.given(mask.unpack(), matrix))
+            last = (mask, age, self._previews.given(mask.to("cpu").unpack(), matrix))
             self._cache.put(key, last, 0)
         found: Preview = last[2]
         return found
@@ -227,23 +239,23 @@ class Views:
         columns: np.ndarray,
         trained: Trained,
     ) -> tuple[float, float, np.ndarray]:
-        matrix = self._matrix(info, gemm, trained)
+        matrix = self._where_it_lies(info, gemm, trained)
         if view == "change":
-            matrix = np.abs(matrix - self._loaded(info.path))
-        pixels = _pooled(matrix, view, rows, columns)
+            matrix = change(matrix, self._loaded(info.path))
+        pixels = pooled(matrix, view, rows, columns)
         shown = (rows[-1] - rows[0], columns[-1] - columns[0])
         if shown == gemm.shape:
-            low, high = _limits(pixels, view)
+            low, high = limits(pixels, view)
         else:
             steps = tuple(
-                _step(cells / count) for cells, count in zip(shown, pixels.shape, strict=True)
+                zoom(cells / count) for cells, count in zip(shown, pixels.shape, strict=True)
             )
             low, high = self._cache.fetch(
                 (info.path, "limits", view, steps, self._age(trained)),
-                lambda: _limits_at(matrix, view, steps),
+                lambda: limits_at(matrix, view, steps),
                 lambda made: 0,
             )
-        return low, high, _bytes(pixels, low, high)
+        return low, high, to_bytes(pixels, low, high)
 
 
 def examples() -> Arrays:
@@ -301,54 +313,6 @@ def _pixels(
     height, width = (min(int(pixels), _MOST_PIXELS) for pixels in size)
     rows = pyramid.edges(top, bottom, height)
     return (top, left, bottom, right), rows, pyramid.edges(left, right, width)
-
-
-def _pooled(matrix: np.ndarray, view: str, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    pools = {"peak": pyramid.peaks, "weight": pyramid.means}
-    return pools.get(view, pyramid.magnitudes)(matrix, rows, columns)
-
-
-def _limits(pixels: np.ndarray, view: str) -> tuple[float, float]:
-    """The values between which colours run: robust against single pixels where there are others."""
-    if view == "weight":
-        sizes = np.abs(pixels)
-        high = float(np.percentile(sizes, 100 - 2 * _CUT)) or float(sizes.max()) or 1.0
-        return -high, high
-    low, high = np.percentile(pixels, [_CUT, 100 - _CUT])
-    if low == high:
-        low, high = pixels.min(), pixels.max()
-    return float(low), float(high)
-
-
-def _limits_at(matrix: np.ndarray, view: str, steps: tuple[int, ...]) -> tuple[float, float]:
-    """`_limits` of the whole matrix in pixels of `steps` cells, from a million of them at most."""
-    pixels = matrix
-    if max(steps) > 1:
-        rows, columns = (
-            pyramid.edges(0, cells, max(1, cells // step))
-            for cells, step in zip(matrix.shape, steps, strict=True)
-        )
-        pixels = _pooled(matrix, view, rows, columns)
-    if pixels.size > _SAMPLE:
-        # Drawn, not every n-th: an even stride would meet the same kernel position each time.
-        places = np.random.default_rng(0).integers(pixels.size, size=_SAMPLE)
-        pixels = pixels.ravel()[places]
-    return _limits(pixels if view == "weight" else np.abs(pixels), view)
-
-
-def _step(cells: float) -> int:
-    """The zoom level of some cells per pixel: the next lower of 1, 2, 3, 4, 6, 8, 12 and so on."""
-    step = 1
-    while step * 2 <= cells:
-        step *= 2
-    return step * 3 // 2 if step > 1 and step * 3 // 2 <= cells else step
-
-
-def _bytes(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    if high <= low:
-        return np.full(pixels.shape, 255 if high > 0 else 0, np.uint8)
-    scaled = (np.nan_to_num(pixels) - low) * np.float32(255 / (high - low)) + np.float32(0.5)
-    return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
 class _Counts:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .control import Control
 from .errors import OUT_OF_MEMORY, BadInput, is_out_of_memory, nearest
 from .levels import index_of
+from .measuring import command as measuring
 
 if TYPE_CHECKING:
     from .models.model import Model
@@ -183,12 +184,8 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("measure", "time a model dense against sparse")
     model(sub)
-    sub.add_argument("--batch", type=int, default=1, help="samples in one pass")
-    sub.add_argument("--patterns", help="comma-separated, such as group,filter")
-    sub.add_argument("--sparsities", help="comma-separated, such as 0.5,0.75")
-    sub.add_argument("--layers", help="comma-separated globs; default: all")
+    measuring.add_arguments(sub)
     level(sub)
-    device(sub)
 
     sub = command("export", "write a project's compressed model and read it back")
     sub.add_argument("project", metavar="DIR", help="folder that prune wrote")
@@ -319,28 +316,10 @@ def _interrupt_cancels(control: Control) -> Iterator[None]:
 
 
 def _measure(args: argparse.Namespace) -> Result:
-    from . import text
-    from .events import Finished
-    from .measuring.measure import measure
-
-    if args.batch < 1:
-        raise BadInput(f"--batch must be at least 1, not {args.batch}")
+    control = Control()
     model, masks = _model_or_project(args.model, args)
-    result: dict[str, Any] = {}
-    for event in measure(
-        model,
-        masks,
-        batch=args.batch,
-        layers=_words(args.layers),
-        patterns=_words(args.patterns),
-        sparsities=_numbers(args.sparsities),
-        device=args.device,
-        labels=_labels(args.model),
-    ):
-        text.follow(event)
-        if isinstance(event, Finished):
-            result = event.result
-    return result, text.measure(result)
+    with _interrupt_cancels(control):
+        return measuring.run(args, model, masks, _labels(args.model), control.cancelled)
 
 
 def _labels(address: str) -> dict[str, str]:
@@ -392,21 +371,6 @@ def _model_or_project(address: str, args: argparse.Namespace) -> tuple[Any, Any]
         return Project.open(address).load(args.arch, args.trust_pickle, args.level)
     index_of((), args.level, address)
     return open_model(address, arch=args.arch, trust_pickle=args.trust_pickle), None
-
-
-def _words(value: str | None) -> list[str] | None:
-    return [word.strip() for word in value.split(",") if word.strip()] if value else None
-
-
-def _numbers(value: str | None) -> list[float] | None:
-    try:
-        numbers = [float(word) for word in _words(value) or []]
-    except ValueError:
-        raise BadInput(f"--sparsities takes numbers such as 0.5,0.75, not {value!r}") from None
-    for number in numbers:
-        if not 0 <= number < 1:
-            raise BadInput(f"a sparsity must be at least 0 and below 1, not {number:g}")
-    return numbers or None
 
 
 _COMMANDS: dict[str, Any] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 
@@ -18,8 +17,10 @@ def describe() -> dict[str, Any]:
     """
     import torch
 
+    from ..kernels.dispatch.host import cpu_name
+
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": _cores(),
         "threads": torch.get_num_threads(),
         "memory": _memory(),
@@ -49,16 +50,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.partition(":")[2].split())
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _memory() -> int | None:

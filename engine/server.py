@@ -253,20 +253,15 @@ def _prune(workspace: Workspace, params: Params, control: Control) -> Iterable[E
 
 
 def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
+    from ..kernels.dispatch.memory import Memory, default_folder
     from .measuring.measure import measure
+    from .measuring.request import Request
 
     model, masks, labels = workspace.pruned()
-    return measure(
-        model,
-        masks,
-        batch=params.get("batch", 1),
-        layers=params.get("layers"),
-        patterns=params.get("patterns"),
-        sparsities=params.get("sparsities"),
-        device=params.get("device", "auto"),
-        labels=labels,
-        cancel=control.cancelled,
-    )
+    request = Request.from_params(params)
+    memory = Memory(default_folder(), fresh=request.fresh)
+    cancel = control.cancelled
+    return measure(model, masks, request, labels=labels, memory=memory, cancel=cancel)
 
 
 def _export(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:

@@ -129,23 +129,43 @@ def shared(data: Json) -> str:
 
 
 def measure(result: Json) -> str:
-    """The latency table."""
+    """The latency table, the verdict on the whole model, and what could not be measured."""
+    cells, failed = result["cells"], result["failed"]
+    several = [key for key in ("batch", "dtype", "device") if len({c[key] for c in cells}) > 1]
     rows = [
         [
             cell["layer"] or "whole model",
-            cell["pattern"] or "–",
+            cell["pattern"],
             percent(cell["kept"]),
-            str(cell["batch"]),
+            *(str(cell[key]) for key in several),
             cell["ran"],
             f"{cell['dense_ms']:.3f}",
             f"{cell['ms']:.3f}",
-            f"{cell['speedup']:.2f}×",
+            "busy" if cell["verdict"]["kind"] == "busy" else f"{cell['speedup']:.2f}×",
             f"±{100 * cell['spread']:.0f} %",
+            f"{100 * cell['roofline']['share']:.0f} %" if cell["roofline"] else "–",
+            "–" if cell["crossover"] is None else f"{100 * cell['crossover']:.0f} %",
         ]
-        for cell in result["cells"]
+        for cell in cells
     ]
-    head = ["layer", "pattern", "kept", "batch", "ran", "dense ms", "ms", "speed-up", "spread"]
-    return table(rows, head, right=(2, 3, 5, 6, 7, 8))
+    numbers = ["dense ms", "ms", "speed-up", "spread", "of the limit", "pays from"]
+    head = ["layer", "pattern", "kept", *several, "ran", *numbers]
+    ran = head.index("ran")
+    lines = [table(rows, head, right=(2, *range(ran + 1, len(head)))), ""]
+    for cell in cells:
+        if cell["layer"] is None:
+            setting = "".join(f", {key} {cell[key]}" for key in several)
+            lines.append(f"whole model{setting}: {cell['verdict']['words']}")
+    reasons: dict[str, list[Json]] = {}
+    for row in failed:
+        reasons.setdefault(row["error"], []).append(row)
+    for error, [first, *others] in reasons.items():
+        more = f" and {len(others)} more" if others else ""
+        lines.append(f"not measured: {first['layer'] or 'whole model'}{more}: {error}")
+    known = sum(cell["cached"] for cell in cells)
+    if known:
+        lines.append(f"{known} of {len(cells)} measured before; --fresh times them anew")
+    return "\n".join(lines)
 
 
 def export(result: Json) -> str:

@@ -4,102 +4,223 @@ The executed path is chosen by measuring, and staying dense is always a candidat
 baseline is the faster of both memory formats. `OMP_WAIT_POLICY=passive` has to be set before torch
 is loaded, which the command line does: with a busy core, waiting threads that spin make dense and
 sparse alike many times slower.
+
+Layers of one shape whose zeros lie alike share an answer, in this run and with earlier ones, and
+with `secateur.accelerate`. Only answers that noise left in no doubt are kept.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from ...kernels.dispatch.memory import Memory
+from ...kernels.dispatch.stopwatch import Stopwatch
 from ..control import Stopped
 from ..dependencies import first_line
-from ..device import pick_device
-from ..errors import BadInput, nearest
+from ..errors import BadInput, is_out_of_memory, nearest
 from ..events import Cancelled, Event, Finished, LayerDone, Log, Progress, Started
 from ..machine import describe
 from ..masks import Masks
 from ..models.model import Model
-from ..patterns import PATTERNS
-from .bench import Bench
-
-DEFAULT_PATTERNS = ("group", "filter")
-DEFAULT_SPARSITIES = (0.5, 0.75, 0.9)
-_BUSY = 0.25
+from ..verdicts import with_crossovers
+from .bench import Bench, Task
+from .request import DEFAULT_SPARSITIES, Request, Setting
+from .rig import Rig
 
 Json = dict[str, Any]
+
+_FAULTS = (RuntimeError, NotImplementedError, TypeError, ValueError, MemoryError)
 
 
 def measure(
     model: Model,
     masks: Masks | None = None,
+    request: Request | None = None,
     *,
-    batch: int = 1,
-    layers: Sequence[str] | None = None,
-    patterns: Sequence[str] | None = None,
-    sparsities: Sequence[float] | None = None,
-    device: str = "auto",
     labels: Mapping[str, str] | None = None,
+    memory: Memory | None = None,
     cancel: Callable[[], bool] = lambda: False,
     seconds: float = 0.4,
 ) -> Iterator[Event]:
-    """Measure `model`; yields events, last Finished with ``{"machine", "cells"}`` or Cancelled.
+    """Measure `model`; yields events, last Finished with the result, or Cancelled.
 
-    With `masks` and neither `patterns` nor `sparsities`, the pruned model as it is: each pruned
-    layer, then the whole model, as they run once removed channels are cut out and zero columns
-    skipped. Else every layer that matches one of the globs in `layers` (None: all prunable) by each
-    of `patterns` (plan short forms) at each of `sparsities`, with masks by magnitude, each layer
-    alone on the input that it has in the model, and the whole model pruned so.
+    With `masks` and neither patterns nor sparsities asked for, the pruned model as it is: each
+    pruned layer, then the whole model, as they run once removed channels are cut out and zero
+    columns skipped. Else every chosen layer by each pattern at each sparsity, with masks by
+    magnitude, each layer alone on the input that it has in the model, and the whole model pruned
+    so. All of it in every setting (device, dtype, batch) that is asked for.
 
-    A cell holds ``model, layer`` (None: whole model)``, pattern, kept`` (share of the weights)``,
-    batch, dtype, device, ran`` (the executed path)``, dense_ms, ms, speedup, spread`` (distance of
-    the quartiles as a share of the median), and ``tried``: every other path with its ``ms``.
-    `labels` name the pattern of each pruned layer, where its plan is known. `seconds` is the time
-    for one cell. Raises BadInput for what can't be measured.
+    The result is ``{"machine", "cells", "failed", "table"}``. A cell holds ``model, layer`` (None:
+    whole model)``, pattern, kept`` (share of the weights)``, batch, dtype, device, ran`` (the
+    executed path)``, dense_ms, ms``, their quartiles ``dense_q1_ms, dense_q3_ms, q1_ms, q3_ms,
+    speedup, spread`` (distance of the quartiles as a share of the median)``, tried`` (every other
+    path with its times)``, roofline`` (None, or ``operations, bytes, limit_ms, share, bound``)``,
+    steps, verdict`` (``kind, words``)``, crossover`` (a sparsity or None; known at the end) and
+    ``cached``. What could not be measured is in ``failed``, with ``error`` instead of times.
+
+    `labels` name the pattern of each pruned layer, where its plan is known. `memory` holds earlier
+    answers; None remembers nothing. `seconds` is the time for one cell. `cancel` is asked between
+    samples; only a single call or the making of masks takes longer. Raises BadInput for what can't
+    be measured at all.
     """
-    if batch < 1:
-        raise BadInput(f"batch must be at least 1, not {batch}")
-    place = pick_device(device)
-    chosen = _chosen(model, layers)
-    asked = [PATTERNS.parse(word) for word in patterns or DEFAULT_PATTERNS]
-    bench = Bench(model, batch, place, seconds, cancel)
-    yield Started(f"Measuring {model.info.name}")
-    try:
-        if masks is not None and not patterns and not sparsities:
-            total, tasks = bench.pruned(masks, chosen, labels or {})
-        else:
-            total, tasks = bench.planned(chosen, asked, sparsities or DEFAULT_SPARSITIES)
-        for reason in bench.skipped:
-            yield Log(reason, "warning")
-        cells: list[Json] = []
+    run = _Run(model, masks, request or Request(), labels or {}, memory or Memory(None))
+    return run.events(cancel, seconds)
+
+
+class _Run:
+    """One call of `measure`: what was asked, and what was found so far."""
+
+    def __init__(
+        self,
+        model: Model,
+        masks: Masks | None,
+        request: Request,
+        labels: Mapping[str, str],
+        memory: Memory,
+    ) -> None:
+        self._model, self._masks, self._request = model, masks, request
+        self._labels, self._memory = labels, memory
+        self._cells: list[Json] = []
+        self._failed: list[Json] = []
+        self._peaks: Json = {}
+
+    def events(self, cancel: Callable[[], bool], seconds: float) -> Iterator[Event]:
+        """Everything that happens, from Started to the terminal event."""
+
+        def check() -> None:
+            if cancel():
+                raise Stopped
+
+        chosen = _chosen(self._model, self._request.layers)
+        stopwatch = Stopwatch(self._memory, seconds, check)
+        yield Started(f"Measuring {self._model.info.name}")
+        yield from _about_waiting()
+        settings = self._request.settings()
+        digest = self._model.digest()
+        try:
+            for part, setting in enumerate(settings):
+                try:
+                    bench = Bench(Rig(self._model, setting), stopwatch, digest)
+                    total, tasks = self._tasks(bench, chosen)
+                except BadInput as error:
+                    if len(settings) == 1:
+                        raise
+                    yield self._fail(setting, None, str(error))
+                    continue
+                self._peaks[setting.device.type] = bench.peaks.to_json()
+                yield from self._about(bench, setting, first=part == 0)
+                yield from self._measured(bench, setting, tasks, total, part, check)
+        except Stopped:
+            yield Cancelled()
+            return
+        if not self._cells and self._failed:
+            raise BadInput(self._failed[0]["error"])
+        yield from self._about_noise()
+        yield Finished(self._result())
+
+    def _tasks(self, bench: Bench, chosen: list[str]) -> tuple[int, Iterator[Task]]:
+        if self._masks is not None and self._request.as_it_is:
+            return bench.pruned(self._masks, chosen, self._labels)
+        sparsities = self._request.sparsities or DEFAULT_SPARSITIES
+        return bench.planned(chosen, self._request.parsed_patterns(), sparsities)
+
+    def _measured(
+        self,
+        bench: Bench,
+        setting: Setting,
+        tasks: Iterator[Task],
+        total: int,
+        part: int,
+        check: Callable[[], None],
+    ) -> Iterator[Event]:
+        """The cells of one setting; `part` is its number."""
+        parts = len(self._request.settings())
         begun = time.perf_counter()
         for index, task in enumerate(tasks):
             text = f"{task.layer or 'whole model'}, {task.pattern}, {task.kept:.0%} kept"
             spent = time.perf_counter() - begun
-            left = spent / index * (total - index) if index else None
-            yield Progress(index, total, text, left)
-            if cancel():
-                raise Stopped
+            left = spent / index * (total * (parts - part) - index) if index else None
+            yield Progress(part * total + index, parts * total, text, left)
+            check()
             try:
                 cell = bench.cell(task)
-            except (RuntimeError, NotImplementedError, TypeError, ValueError) as error:
-                yield Log(f"{text}: not measured, it could not run: {first_line(error)}", "warning")
+            except _FAULTS as error:
+                yield Log(f"{text}: not measured, {_why(error)}", "warning")
+                yield self._fail(setting, task, _why(error), bench)
                 continue
-            cells.append(cell)
+            self._cells.append(cell)
             yield LayerDone(task.layer or "", cell)
-    except Stopped:
-        yield Cancelled()
-        return
-    busy = sum(cell["spread"] > _BUSY for cell in cells)
-    if busy > len(cells) / 4:
+        yield Progress((part + 1) * total, parts * total, "done", 0.0)
+
+    def _about(self, bench: Bench, setting: Setting, first: bool) -> Iterator[Event]:
+        """What cannot be measured here, said once, and as failed rows."""
+        why = "a part of another module, or the example input does not reach it as one tensor"
+        for path in bench.lone:
+            yield self._fail(setting, None, f"cannot run alone: {why}", bench, path)
+        if first and bench.lone:
+            one, *others = bench.lone
+            more = f" and {len(others)} more are" if others else " is"
+            yield Log(f"{one}{more} not measured alone: {why}", "warning")
+        for text in bench.misfits.values() if first else ():
+            yield Log(text, "warning")
+
+    def _fail(
+        self,
+        setting: Setting,
+        task: Task | None,
+        error: str,
+        bench: Bench | None = None,
+        path: str | None = None,
+    ) -> LayerDone:
+        """A row for what was not measured: a cell, a layer, or a whole setting."""
+        path = task.layer if task else path
+        dtype = None if setting.dtype is None else str(setting.dtype).removeprefix("torch.")
+        row = {
+            "model": self._model.address,
+            "layer": path,
+            "pattern": task.pattern if task else None,
+            "kept": task.kept if task else None,
+            "batch": setting.batch,
+            "dtype": bench.dtype(path) if bench else dtype,
+            "device": setting.device.type,
+            "error": error,
+        }
+        self._failed.append(row)
+        return LayerDone(path or "", row)
+
+    def _about_noise(self) -> Iterator[Event]:
+        busy = sum(cell["verdict"]["kind"] == "busy" for cell in self._cells)
+        if busy:
+            yield Log(
+                f"this machine was busy: {busy} of {len(self._cells)} cells vary too much for a "
+                "verdict; measure again on a quiet one",
+                "warning",
+            )
+
+    def _result(self) -> Json:
+        machine = {**describe(), "peaks": self._peaks}
+        cells = with_crossovers(self._cells)
+        return {"machine": machine, "cells": cells, "failed": self._failed, "table": None}
+
+
+def _about_waiting() -> Iterator[Event]:
+    waiting = os.environ.get("OMP_WAIT_POLICY", "")
+    if waiting.lower() != "passive":
         yield Log(
-            f"this machine was busy: in {busy} of {len(cells)} cells the times vary by more than "
-            f"{_BUSY:.0%}; measure again on a quiet one",
+            "OMP_WAIT_POLICY is not 'passive': while anything else runs, threads that wait by "
+            "spinning make all times many times longer; set it before the program starts",
             "warning",
         )
-    yield Progress(total, total, "done", 0.0)
-    yield Finished({"machine": describe(), "cells": cells})
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, Exception) and is_out_of_memory(error):
+        return "out of memory: a smaller batch may fit"
+    return f"it could not run: {first_line(error)}"
 
 
 def _chosen(model: Model, globs: Sequence[str] | None) -> list[str]:

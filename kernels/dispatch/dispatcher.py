@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,12 +16,13 @@ from .candidates import candidates
 from .memory import Memory
 from .question import question_of
 from .race import DENSE, Form, race, runs, winner
+from .stopwatch import Stopwatch
 from .timing import Timing
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What runs in a layer's place. Milliseconds of one call; `tried` holds those of every path.
+    """What runs in a layer's place; `times` are those of every path that was tried.
 
     `path` names what runs, ``"dense"`` where nothing beats the layer as it is; nothing was tried
     where no other form fits. `remembered` says that nothing was timed now.
@@ -28,8 +30,13 @@ class Choice:
 
     path: str
     module: nn.Module
-    tried: Mapping[str, float]
+    times: Mapping[str, Timing]
     remembered: bool = False
+
+    @property
+    def tried(self) -> dict[str, float]:
+        """Milliseconds of one call, by path."""
+        return {path: timing.median_ms for path, timing in self.times.items()}
 
     @property
     def speedup(self) -> float:
@@ -58,18 +65,11 @@ class Dispatcher:
         if not found:
             return Choice(DENSE, module, {})
         question = question_of(module, x)
-        known = self.memory.get(question)
-        if known is not None and known["path"] in {DENSE, *found}:
-            ran = module if known["path"] == DENSE else found[known["path"]]
-            return Choice(known["path"], ran, known["tried"], remembered=True)
-        running = {path: each for path, each in found.items() if runs(each, x)}
-        running = {DENSE: module, **running}
-        forms = [Form(path, each, (x,), {}) for path, each in running.items()]
-        times = race(forms, seconds=self.seconds, device=x.device.type, check=self.check)
-        path = winner(times)
-        tried = {each: timing.median_ms for each, timing in times.items()}
-        self.memory.put(question, {"path": path, "tried": tried})
-        return Choice(path, running[path], tried)
+        forms = partial(running, module, found, x)
+        answer = self._stopwatch().answer(question, found.keys(), forms, x.device)
+        path = answer.winner
+        ran = module if path == DENSE else found[path]
+        return Choice(path, ran, answer.times, answer.remembered)
 
     def accelerate(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -91,7 +91,7 @@ class Dispatcher:
         for path, choice in chosen.items():
             result.set_submodule(path, choice.module)
         if chosen and winner(self._whole(module, result, args, kwargs)) == DENSE:
-            dense = {p: Choice(DENSE, layers[p], c.tried, c.remembered) for p, c in choices.items()}
+            dense = {p: Choice(DENSE, layers[p], c.times, c.remembered) for p, c in choices.items()}
             return copy.deepcopy(module).eval(), dense
         return result, choices
 
@@ -101,6 +101,15 @@ class Dispatcher:
         device = next(sparse.parameters()).device.type
         forms = [Form(DENSE, dense, args, kwargs), Form("sparse", sparse, args, kwargs)]
         return race(forms, seconds=self.seconds, device=device, check=self.check)
+
+    def _stopwatch(self) -> Stopwatch:
+        return Stopwatch(self.memory, self.seconds, self.check)
+
+
+def running(dense: nn.Module, others: Mapping[str, nn.Module], x: Tensor) -> list[Form]:
+    """A layer and those of its other forms that take the input."""
+    found = [Form(path, each, (x,), {}) for path, each in others.items() if runs(each, x)]
+    return [Form(DENSE, dense, (x,), {}), *found]
 
 
 def _has_zeros(module: nn.Module) -> bool:

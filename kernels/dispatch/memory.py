@@ -28,17 +28,21 @@ def default_folder() -> Path:
 class Memory:
     """Answers by question; both are plain JSON values.
 
-    `folder` None keeps nothing. A folder that can't be written or a damaged file is as if nothing
-    was known: a measurement is never worth failing for.
+    What was put is kept as long as this lives, and in `folder` for longer; `folder` None keeps it
+    nowhere else. A folder that can't be written or a damaged file is as if nothing was known: a
+    measurement is never worth failing for. `fresh` overwrites what the folder holds without
+    looking at it.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, *, fresh: bool = False) -> None:
+        self._folder, self._fresh = folder, fresh
+        self._now: dict[str, Json] = {}
 
     def get(self, question: Mapping[str, Any]) -> Json | None:
         """What was put for the same question, None if nothing was."""
-        if self._folder is None:
-            return None
+        now = self._now.get(_name(question))
+        if now is not None or self._folder is None or self._fresh:
+            return now
         try:
             found = json.loads(self._file(question).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -48,6 +52,7 @@ class Memory:
 
     def put(self, question: Mapping[str, Any], answer: Json) -> None:
         """Keep the answer; it takes the place of an older one."""
+        self._now[_name(question)] = answer
         if self._folder is None:
             return
         text = json.dumps({"question": dict(question), "answer": answer})
@@ -63,5 +68,9 @@ class Memory:
 
     def _file(self, question: Mapping[str, Any]) -> Path:
         assert self._folder is not None
-        text = json.dumps(dict(question), sort_keys=True)
-        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+        return self._folder / f"{_name(question)}.json"
+
+
+def _name(question: Mapping[str, Any]) -> str:
+    text = json.dumps(dict(question), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

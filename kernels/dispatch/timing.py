@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,8 +14,12 @@ import torch
 _SAMPLE_MS = 0.5
 _WARM_UP = 3
 _FEWEST, _MOST = 7, 101
+# Rounds so long that seven of them would take many times what was asked for: at least so many.
+_FEWEST_LONG, _OVERTIME = 4, 3.0
 
 Name = TypeVar("Name", bound=Hashable)
+Clock = Callable[[Callable[[], object], int], float]
+"""Milliseconds that so many calls take."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,10 @@ class Timing:
         """Distance of the quartiles as a share of the median."""
         return (self.q3 - self.q1) / self.median_ms if self.median_ms else 0.0
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, ``Timing(**values)`` again."""
+        return asdict(self)
+
 
 def time_interleaved(
     candidates: Mapping[Name, Callable[[], object]],
@@ -42,11 +50,12 @@ def time_interleaved(
 ) -> dict[Name, Timing]:
     """Time the candidates in turn, round after round, every other round backwards.
 
-    Warms each up first. Takes about `seconds` in all, but at least 7 and at most 101 rounds. On
-    ``"cuda"`` the device's own events are the clock. Runs in inference mode. `check` is called
-    between two samples, so that it can raise what ends the timing.
+    Warms each up first. Takes about `seconds` in all, but at least 7 and at most 101 rounds; of
+    long calls at least 4, and no more once three times `seconds` have gone. On ``"cuda"`` the
+    device's own events are the clock. Runs in inference mode. `check` is called between two
+    samples, so that it can raise what ends the timing.
     """
-    clock = _cuda_ms if device.startswith("cuda") else _cpu_ms
+    clock = clock_of(device)
     names = list(candidates)
     with torch.inference_mode():
         calls: dict[Name, int] = {}
@@ -54,16 +63,25 @@ def time_interleaved(
             for _ in range(_WARM_UP):
                 check()
                 once = clock(candidates[name], 1)
+                if once > seconds * 1e3 / _FEWEST:
+                    break  # so long that what a first call does besides no longer counts
             calls[name] = max(1, round(_SAMPLE_MS / max(once, 1e-4)))
         samples: dict[Name, list[float]] = {name: [] for name in names}
-        end = time.perf_counter() + seconds
+        begun = time.perf_counter()
         for index in range(_MOST):
-            if index >= _FEWEST and time.perf_counter() > end:
+            spent = time.perf_counter() - begun
+            fewest = _FEWEST if spent < _OVERTIME * seconds else _FEWEST_LONG
+            if index >= fewest and spent > seconds:
                 break
             for name in reversed(names) if index % 2 else names:
                 check()
                 samples[name].append(clock(candidates[name], calls[name]) / calls[name])
     return {name: _timing(samples[name]) for name in names}
+
+
+def clock_of(device: str) -> Clock:
+    """The device's own clock: its events on a GPU, the system's fine clock on the CPU."""
+    return _cuda_ms if device.startswith("cuda") else _cpu_ms
 
 
 def _cpu_ms(call: Callable[[], object], times: int) -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,22 +14,30 @@ from secateur.engine.events import Cancelled, Finished, LayerDone, Log, Progress
 from secateur.engine.masks import Masks, masked
 from secateur.engine.measuring.forms import fewer_outputs, replaced
 from secateur.engine.measuring.measure import measure
+from secateur.engine.measuring.request import Request
 from secateur.engine.models import open_model
 from secateur.engine.models.build import from_module
 from secateur.engine.models.model import Model
 from secateur.kernels.dispatch.candidates import candidates
 
 KEYS = {
-    "model", "layer", "pattern", "kept", "batch", "dtype", "device", "ran", "dense_ms", "ms",
-    "speedup", "spread", "tried",
+    "model", "layer", "pattern", "kept", "batch", "dtype", "device", "ran", "dense_ms",
+    "dense_q1_ms", "dense_q3_ms", "ms", "q1_ms", "q3_ms", "speedup", "spread", "tried", "roofline",
+    "steps", "verdict", "crossover", "cached",
 }  # fmt: skip
+
+
+GROUPED = Request(patterns=("group",), sparsities=(0.5,))
 
 
 def cells(events: list) -> list[dict]:
     assert isinstance(events[-1], Finished)
     result = events[-1].result
     assert json.loads(json.dumps(result)) == result
-    assert [e.values for e in events if isinstance(e, LayerDone)] == result["cells"]
+    live = [e.values for e in events if isinstance(e, LayerDone)]
+    assert [row for row in live if "error" in row] == result["failed"]
+    late = [{**cell, "crossover": None} for cell in result["cells"]]
+    assert [row for row in live if "error" not in row] == late
     return result["cells"]
 
 
@@ -39,7 +48,14 @@ def check(cell: dict) -> None:
     if cell["ran"] == "dense":
         assert cell["ms"] == cell["dense_ms"]
         assert cell["speedup"] == 1.0
-    assert all(tried["path"] != cell["ran"] and tried["ms"] > 0 for tried in cell["tried"])
+    assert all(tried["path"] not in (cell["ran"], "dense") for tried in cell["tried"])
+    for row in (cell, *cell["tried"]):
+        assert 0 < row["q1_ms"] <= row["ms"] <= row["q3_ms"]
+    assert 0 < cell["dense_q1_ms"] <= cell["dense_ms"] <= cell["dense_q3_ms"]
+    assert cell["verdict"]["kind"] in ("faster", "same", "slower", "busy")
+    roofline = cell["roofline"]
+    assert roofline["share"] == pytest.approx(roofline["limit_ms"] / cell["ms"])
+    assert roofline["operations"] > 0
 
 
 def wide(first: int = 512) -> Model:
@@ -54,8 +70,13 @@ def wide(first: int = 512) -> Model:
 
 def test_every_layer_pattern_and_sparsity_gets_its_cell():
     model = open_model("sample:digits-resnet")
-    asked = {"patterns": ["group", "filter", "nm:2:4"], "sparsities": [0.5, 0.75]}
-    events = list(measure(model, **asked, batch=2, device="cpu", seconds=0.01))
+    asked = {
+        "patterns": ("group", "filter", "nm:2:4"),
+        "sparsities": (0.5, 0.75),
+        "batches": (2,),
+        "devices": ("cpu",),
+    }
+    events = list(measure(model, request=Request(**asked), seconds=0.01))
     assert isinstance(events[0], Started)
     table = cells(events)
     for cell in table:
@@ -82,13 +103,18 @@ def test_every_layer_pattern_and_sparsity_gets_its_cell():
 
 def test_outputs_that_must_stay_are_not_offered():
     model = open_model("sample:digits-resnet")
-    events = measure(model, patterns=["filter"], sparsities=[0.5], layers=["fc"], seconds=0.01)
+    events = measure(
+        model,
+        request=Request(patterns=("filter",), sparsities=(0.5,), layers=("fc",)),
+        seconds=0.01,
+    )
     (cell,) = cells(list(events))
     assert "compacted" not in {cell["ran"], *(tried["path"] for tried in cell["tried"])}
 
 
 def test_columns_that_go_make_a_large_layer_faster():
-    events = measure(wide(), patterns=["group"], sparsities=[0.95], layers=["2"], batch=64)
+    asked = Request(patterns=("group",), sparsities=(0.95,), layers=("2",), batches=(64,))
+    events = measure(wide(), request=asked)
     (cell,) = cells(list(events))
     paths = {cell["ran"], *(tried["path"] for tried in cell["tried"])}
     assert "grouped (gather)" in paths
@@ -117,13 +143,14 @@ def test_a_pruned_model_is_measured_as_it_is():
     assert "compacted, grouped (gather)" in paths["layer2.0.conv2"]
     assert "compacted" in paths[None]
     labels = {"layer2.0.conv1": "row", "layer2.0.conv2": "column"}
-    named = cells(list(measure(model, masks, labels=labels, layers=["layer2*"], seconds=0.01)))
+    asked = Request(layers=("layer2*",))
+    named = cells(list(measure(model, masks, asked, labels=labels, seconds=0.01)))
     assert [cell["pattern"] for cell in named] == ["row", "column", "mixed"]
 
 
 def test_a_layer_that_cannot_run_alone_says_so_and_the_rest_goes_on():
     model = open_model("sample:digits-vit")
-    events = list(measure(model, patterns=["group"], sparsities=[0.5], seconds=0.01))
+    events = list(measure(model, request=GROUPED, seconds=0.01))
     logs = [event.text for event in events if isinstance(event, Log)]
     measured = {cell["layer"] for cell in cells(events)}
     inside = [p.path for p in model.info.prunable if p.path.endswith("in_proj_weight")]
@@ -152,24 +179,25 @@ def test_cancel_stops_between_timings():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"batch": 0}, "batch must be at least 1"),
-        ({"sparsities": [1.5]}, "below 1"),
-        ({"patterns": ["grup"]}, "did you mean 'group'"),
-        ({"layers": ["layer9.*"]}, "no prunable layer matches"),
-        ({"device": "gpu"}, "unknown device"),
+        ({"batches": (0,)}, "batch must be at least 1"),
+        ({"sparsities": (1.5,)}, "below 1"),
+        ({"patterns": ("grup",)}, "did you mean 'group'"),
+        ({"layers": ("layer9.*",)}, "no prunable layer matches"),
+        ({"devices": ("gpu",)}, "unknown device"),
+        ({"dtypes": ("float8",)}, "unknown dtype 'float8'"),
     ],
 )
 def test_bad_input_is_one_clear_sentence(options, words):
     model = open_model("sample:digits-resnet")
     with pytest.raises(BadInput, match=words) as caught:
-        list(measure(model, **options))
+        list(measure(model, request=Request(**options)))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_cuda_without_a_gpu_is_bad_input():
     with pytest.raises(BadInput, match="CUDA"):
-        list(measure(open_model("sample:digits-resnet"), device="cuda"))
+        list(measure(open_model("sample:digits-resnet"), request=Request(devices=("cpu", "cuda"))))
 
 
 def test_a_model_without_inputs_is_bad_input():
@@ -182,7 +210,7 @@ def test_a_model_without_inputs_is_bad_input():
 def test_the_model_is_left_as_it_was():
     model = open_model("sample:digits-resnet")
     before = {name: tensor.clone() for name, tensor in model.state.items()}
-    list(measure(model, patterns=["filter"], sparsities=[0.5], seconds=0.005))
+    list(measure(model, request=replace(GROUPED, patterns=("filter",)), seconds=0.005))
     assert all(torch.equal(model.state[name], tensor) for name, tensor in before.items())
     assert not any(module._forward_pre_hooks for module in model.runnable().modules())
 

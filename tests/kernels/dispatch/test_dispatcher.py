@@ -45,15 +45,22 @@ def test_a_choice_is_remembered_on_disk_for_the_same_question(dispatcher, tmp_pa
     assert (again.path, again.tried, again.remembered) == (first.path, first.tried, True)
     other = dispatcher.choose(grouped_layer(), torch.randn(8, 512))
     assert not other.remembered
+    fresh = Dispatcher(Memory(tmp_path / "measured", fresh=True), seconds=0.02)
+    assert not fresh.choose(grouped_layer(), x).remembered
+    assert fresh.choose(grouped_layer(), x).remembered
 
 
 def test_a_damaged_or_locked_memory_is_as_if_nothing_was_known(dispatcher, tmp_path):
     x = torch.randn(64, 512)
     dispatcher.choose(grouped_layer(), x)
-    (file,) = (tmp_path / "measured").iterdir()
-    for text in ("not json", "[]", "{}", json.dumps({"question": {}, "answer": {}})):
-        file.write_text(text)
-        assert not dispatcher.choose(grouped_layer(), x).remembered
+    question = question_of(grouped_layer(), x)
+    old = {"question": question, "answer": {"path": "dense", "tried": {"dense": 1.0}}}
+    for damaged in ("not json", "[]", "{}", {"question": {}, "answer": {}}, old):
+        text = damaged if isinstance(damaged, str) else json.dumps(damaged)
+        for file in (tmp_path / "measured").iterdir():
+            file.write_text(text)
+        again = Dispatcher(Memory(tmp_path / "measured"), seconds=0.02)
+        assert not again.choose(grouped_layer(), x).remembered
     (tmp_path / "a file").write_text("")
     nowhere = Dispatcher(Memory(tmp_path / "a file"), seconds=0.02)
     assert not nowhere.choose(grouped_layer(), x).remembered
@@ -101,7 +108,8 @@ def test_what_stops_the_check_stops_the_choice(tmp_path):
 
     with pytest.raises(InterruptedError):
         Dispatcher(Memory(tmp_path), check=stop).choose(grouped_layer(), torch.randn(4, 512))
-    assert not list(tmp_path.iterdir())
+    asked = question_of(grouped_layer(), torch.randn(4, 512))
+    assert Memory(tmp_path).get(asked) is None
 
 
 def test_one_call_accelerates_and_remembers_in_the_cache_folder(tmp_path, monkeypatch):

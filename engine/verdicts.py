@@ -1,0 +1,98 @@
+"""What a measurement means, in words and as a sparsity; from its cell's values alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Json = dict[str, Any]
+
+CLOSE = 1.05
+"""Faster or slower by less than this counts as the same."""
+
+
+def verdict(cell: Mapping[str, Any], busy: bool = False) -> Json:
+    """``{"kind", "words"}`` of a measured cell.
+
+    ``faster`` than dense, the ``same``, ``slower`` (the fastest sparse form is, so that the layer
+    stays dense), or ``busy``: noise left open which, and nothing is claimed.
+    """
+    what = f"{pattern_words(cell['pattern'])} at {100 * (1 - cell['kept']):.0f} %"
+    if busy:
+        words = f"no verdict on {what}: this machine was busy, measure again"
+        return {"kind": "busy", "words": words}
+    if cell["ran"] != "dense":
+        if cell["speedup"] < CLOSE:
+            return {"kind": "same", "words": f"{what} runs as fast as dense here"}
+        factor = times(cell["speedup"])
+        return {"kind": "faster", "words": f"{what} runs {factor} faster than dense here"}
+    gain = best_speedup(cell)
+    if gain is None:
+        words = f"{what} has no form that could be faster here: shown as dense"
+        return {"kind": "same", "words": words}
+    if gain * CLOSE > 1:
+        return {"kind": "same", "words": f"{what} runs no faster than dense here: shown as dense"}
+    words = f"{what} stays slower than dense on this machine: shown as dense"
+    return {"kind": "slower", "words": words}
+
+
+def best_speedup(cell: Mapping[str, Any]) -> float | None:
+    """Dense time over that of the fastest sparse form, whether it ran or not; None without one."""
+    if cell["ran"] != "dense":
+        return float(cell["speedup"])
+    tried = [row["ms"] for row in cell["tried"]]
+    return float(cell["dense_ms"] / min(tried)) if tried else None
+
+
+def crossover(cells: Iterable[Mapping[str, Any]]) -> float | None:
+    """The sparsity from which on a layer is faster than dense, of its cells at several sparsities.
+
+    Between the last one that is not faster and the first that is, where the line through their
+    speed-ups crosses 1; the first itself where no lower one was measured or could run. None if the
+    highest sparsity is not faster. Cells without a verdict do not count.
+    """
+    known = [cell for cell in cells if cell["verdict"]["kind"] != "busy"]
+    found = None
+    for cell in sorted(known, key=lambda cell: float(cell["kept"])):
+        gain = best_speedup(cell)
+        if cell["ran"] != "dense" and gain is not None and gain > 1:
+            found = (1 - cell["kept"], gain)
+            continue
+        if found is None or gain is None:
+            break
+        sparsity, below = 1 - cell["kept"], min(gain, 1.0)
+        share = (1 - below) / (found[1] - below)
+        return float(sparsity + share * (found[0] - sparsity))
+    return None if found is None else float(found[0])
+
+
+def with_crossovers(cells: Sequence[Json]) -> list[Json]:
+    """The cells, each with the ``crossover`` of its layer, pattern and setting.
+
+    It stays None where only one sparsity was measured.
+    """
+    groups: dict[tuple[object, ...], list[Json]] = {}
+    for cell in cells:
+        groups.setdefault(_group(cell), []).append(cell)
+    found = {
+        key: crossover(group) if len({cell["kept"] for cell in group}) > 1 else None
+        for key, group in groups.items()
+    }
+    return [{**cell, "crossover": found[_group(cell)]} for cell in cells]
+
+
+def pattern_words(pattern: str) -> str:
+    """A pattern's short form as people say it: element-wise, 2:4, block 8x8."""
+    kind, _, settings = pattern.partition(":")
+    if kind == "element":
+        return "element-wise"
+    return settings if kind == "nm" else " ".join([kind, settings]).strip()
+
+
+def times(factor: float) -> str:
+    """A factor as 1.6x, to two places where it is close to 1."""
+    return f"{factor:.2f}x" if factor < 1.2 else f"{factor:.1f}x"
+
+
+def _group(cell: Mapping[str, Any]) -> tuple[object, ...]:
+    return tuple(cell[key] for key in ("layer", "pattern", "batch", "dtype", "device"))

@@ -1,0 +1,53 @@
+"""What about this machine decides how fast something is, as plain values to look up."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Json = dict[str, Any]
+
+
+def facts(device: torch.device) -> Json:
+    """The processor or GPU, its threads, how idle threads wait, and the versions of what computes.
+
+    Two machines with the same answers are taken to be equally fast.
+    """
+    versions = {"torch": torch.__version__, "kernels": _kernels()}
+    if device.type == "cuda":
+        versions["cuda"] = str(torch.version.cuda)
+        return {"machine": torch.cuda.get_device_name(device), "versions": versions}
+    return {
+        "machine": cpu_name(),
+        "threads": torch.get_num_threads(),
+        "waiting": os.environ.get("OMP_WAIT_POLICY", "").lower(),
+        "versions": versions,
+    }
+
+
+@cache
+def cpu_name() -> str:
+    """The processor's name as its maker gives it, else its architecture."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+@cache
+def _kernels() -> str:
+    """A digest of the kernels' sources: what was measured of other ones says nothing of these."""
+    total = hashlib.sha256()
+    folder = Path(__file__).parents[1]
+    for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.cu*")]):
+        total.update(file.read_bytes())
+    return total.hexdigest()[:16]

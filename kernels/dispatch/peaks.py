@@ -1,0 +1,111 @@
+"""What this machine can do at best, measured: the roof of the roofline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from ..modules.work import Work
+from .host import facts
+from .memory import Memory
+from .timing import clock_of
+
+Json = dict[str, Any]
+
+# Of the product, of the convolution's image of as many channels, and entries of the copy: too large
+# for the caches, a few milliseconds each. A CPU that only emulates a dtype takes seconds for them,
+# and as long for its share of smaller ones.
+_SIDE = {"cpu": (1024, 56), "cuda": (8192, 128)}
+_SMALL = (256, 8)
+_CHANNELS, _SLOW_MS = 256, 5.0
+_COPIED = {"cpu": 1 << 24, "cuda": 1 << 28}
+# The best of so many, fewer where they take long: what disturbs only ever slows down.
+_SAMPLES, _LONGEST_MS = 9, 200.0
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Billions of operations a second by dtype, and of bytes read or written a second."""
+
+    gflops: dict[str, float]
+    gb_per_s: float
+
+    def to_json(self) -> Json:
+        """``{"gflops": {dtype: ..}, "gb_per_s": ..}``."""
+        return {"gflops": self.gflops, "gb_per_s": self.gb_per_s}
+
+    def roofline(self, work: Work, dtype: str, ms: float) -> Json | None:
+        """How near `ms` comes to the least time that this work can take; None for unknown dtypes.
+
+        `share` is above 1 where the data stays in the caches: the roof is that of main memory.
+        """
+        if dtype not in self.gflops or not work.operations:
+            return None
+        computing = work.operations / self.gflops[dtype] / 1e6
+        moving = work.bytes / self.gb_per_s / 1e6
+        limit = max(computing, moving)
+        return {
+            "operations": work.operations,
+            "bytes": work.bytes,
+            "limit_ms": limit,
+            "share": limit / ms,
+            "bound": "compute" if computing >= moving else "memory",
+        }
+
+
+def peaks(device: torch.device, dtypes: Iterable[str], memory: Memory) -> Peaks:
+    """The best of a large product or convolution per dtype, and of a large copy.
+
+    Measured once per machine and kept in `memory`; under a second on the CPU. A dtype that the
+    device cannot multiply is left out.
+    """
+    question = {"what": "peaks", **facts(device)}
+    known = memory.get(question) or {"gflops": {}, "gb_per_s": None}
+    missing = [dtype for dtype in dtypes if dtype not in known["gflops"]]
+    if missing or known["gb_per_s"] is None:
+        found = {dtype: _gflops(device, getattr(torch, dtype)) for dtype in missing}
+        speeds = {**known["gflops"], **{name: speed for name, speed in found.items() if speed}}
+        known = {"gflops": speeds, "gb_per_s": known["gb_per_s"] or _gb_per_s(device)}
+        memory.put(question, known)
+    return Peaks(known["gflops"], known["gb_per_s"])
+
+
+def _gflops(device: torch.device, dtype: torch.dtype) -> float | None:
+    """The better of a product and a convolution: libraries differ in how near they come."""
+    try:
+        small = _speed(device, dtype, *_SMALL)
+        slow = 2 * _SMALL[0] ** 3 / small / 1e6 > _SLOW_MS
+        return small if slow else _speed(device, dtype, *_SIDE[device.type])
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
+def _speed(device: torch.device, dtype: torch.dtype, side: int, pixels: int) -> float:
+    matrix = torch.ones(side, side, device=device, dtype=dtype)
+    image = torch.ones(1, _CHANNELS, pixels, pixels, device=device, dtype=dtype)
+    kernel = torch.ones(_CHANNELS, _CHANNELS, 3, 3, device=device, dtype=dtype)
+    product = 2 * side**3 / _best_ms(lambda: matrix @ matrix, device)
+    convolved = _best_ms(lambda: F.conv2d(image, kernel, padding=1), device)
+    return max(product, 2 * kernel.numel() * pixels**2 / convolved) / 1e6
+
+
+def _gb_per_s(device: torch.device) -> float:
+    source = torch.ones(_COPIED[device.type], device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / _best_ms(lambda: target.copy_(source), device) / 1e6
+
+
+def _best_ms(call: Callable[[], object], device: torch.device) -> float:
+    clock, spent, best = clock_of(device.type), 0.0, float("inf")
+    with torch.inference_mode():
+        call()
+        for _ in range(_SAMPLES):
+            best = min(best, once := clock(call, 1))
+            spent += once
+            if spent > _LONGEST_MS:
+                break
+    return best

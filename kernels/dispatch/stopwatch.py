@@ -1,0 +1,89 @@
+"""Races held once: what is known of a question is looked up, what is not is measured and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from .memory import Memory
+from .noise import in_doubt, slowdown
+from .race import DENSE, Form, race, winner
+from .timing import Timing
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How long each form takes, by path; those that do not take the input are missing.
+
+    `doubtful`: the machine was too busy to say which is faster. `remembered`: nothing was timed
+    now.
+    """
+
+    times: Mapping[str, Timing]
+    doubtful: bool = False
+    remembered: bool = False
+
+    @property
+    def winner(self) -> str:
+        """The path of the fastest form, dense unless another one beats it beyond doubt."""
+        return DENSE if self.doubtful else winner(self.times)
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """Times forms against each other, and remembers. `seconds` is the time for one race.
+
+    `check` is called between samples and may raise to stop.
+    """
+
+    memory: Memory = field(default_factory=lambda: Memory(None))
+    seconds: float = 0.4
+    check: Callable[[], object] = lambda: None
+
+    def answer(
+        self,
+        question: Mapping[str, Any],
+        paths: Collection[str] | None,
+        forms: Callable[[], Iterable[Form]],
+        device: torch.device,
+    ) -> Answer:
+        """The times of dense and of the forms called `paths`; None: all that the question has.
+
+        `forms` makes those of them that run, dense among them; it is called only if the answer is
+        not known. A race that noise leaves in doubt is held once more; an answer in doubt is not
+        remembered. Raises whatever a form raises when it runs.
+        """
+        known = self._known(question, paths)
+        if known is not None:
+            return known
+        running = list(forms())
+        answer = self._race(running, device)
+        if answer.doubtful:
+            answer = self._race(running, device)
+        if not answer.doubtful:
+            times = {path: timing.to_json() for path, timing in answer.times.items()}
+            refused = sorted({*(paths or ())} - {*times})
+            self.memory.put(question, {"times": times, "refused": refused})
+        return answer
+
+    def _race(self, forms: list[Form], device: torch.device) -> Answer:
+        before = slowdown(device, self.memory)
+        times = race(forms, seconds=self.seconds, device=device.type, check=self.check)
+        slowed = max(before, slowdown(device, self.memory))
+        return Answer(times, in_doubt(times, DENSE, slowed))
+
+    def _known(self, question: Mapping[str, Any], paths: Collection[str] | None) -> Answer | None:
+        """What an earlier race for the question said, if it had all of `paths`."""
+        known = self.memory.get(question)
+        if known is None or "times" not in known:  # an older file knows no quartiles
+            return None
+        wanted = {DENSE, *(known["times"] if paths is None else paths)} - {*known["refused"]}
+        if not wanted <= known["times"].keys():
+            return None
+        times = {path: Timing(**known["times"][path]) for path in wanted}
+        return Answer(times, remembered=True)

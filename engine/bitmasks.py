@@ -30,6 +30,14 @@ class BitMask:
         bits = pack_bits(mask)
         return cls(bits, tuple(mask.shape), _ones(bits))
 
+    @classmethod
+    def at(cls, shape: tuple[int, int], rows: Tensor, columns: Tensor) -> BitMask:
+        """True at these int64 places, none twice; nothing of the mask's size is made."""
+        places = rows * shape[1] + columns
+        bits = torch.zeros((prod(shape) + 7) // 8, dtype=torch.uint8, device=places.device)
+        bits.scatter_add_(0, places >> 3, (1 << (places & 7)).to(torch.uint8))
+        return cls(bits, shape, len(places))
+
     def unpack(self) -> Tensor:
         """The bool tensor, new each time."""
         return unpack_bits(self.bits, self.numel).view(self.shape)

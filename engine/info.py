@@ -16,7 +16,8 @@ class LayerInfo:
     `weight` is the name of the weight in the state dict. `flops` counts a multiply-add as two and
     is None where no input is known. `density` is the share of non-zeros, None while not counted.
     `reason` says in one sentence why a layer is not prunable. `shares` names the layers that use
-    the very same weight.
+    the very same weight. `replaceable` says that another module can stand in its place; it is False
+    where the one around it reads its weight itself.
 
     What a trace of the model found: `fixed` says why no output of the layer can be removed from the
     model, None if outputs can (or the model was not traced); `also` names the layers that shrink
@@ -39,6 +40,7 @@ class LayerInfo:
     fixed: str | None = None
     also: tuple[str, ...] = ()
     branch: bool = False
+    replaceable: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """The row as the command line prints it and the protocol carries it."""
@@ -59,6 +61,7 @@ class LayerInfo:
             "fixed": self.fixed,
             "also": list(self.also),
             "branch": self.branch,
+            "replaceable": self.replaceable,
         }
 
     @classmethod

@@ -67,6 +67,7 @@ class Server:
             "tile": self._tile,
             "value": self._value,
             "histogram": self._histogram,
+            "topology": self._topology,
             "start": self._start,
             "cancel": self._cancel,
             "pause": self._pause,
@@ -127,6 +128,11 @@ class Server:
         return {}, examples()
 
     def _tile(self, params: Params) -> tuple[Any, Arrays]:
+        if params["view"] == "topology":
+            from .views import topology
+
+            layer, found, _ = self._workspace.topology(params["layer"])
+            return topology.tile(layer, found, params["rect"], params["size"])
         masks, trained = self._workspace.current()
         return self._workspace.views().tile(
             params["layer"], params["view"], params["rect"], params["size"],
@@ -146,6 +152,12 @@ class Server:
             params["layer"], rule=params.get("rule"), bins=params.get("bins", 128),
             masks=masks, trained=trained, context=_context(params),
         )  # fmt: skip
+
+    def _topology(self, params: Params) -> tuple[Any, Arrays]:
+        from .views import topology
+
+        layer, found, data = self._workspace.topology(params["layer"])
+        return topology.summary(layer, found, topology.image_of(data))
 
     def _start(self, params: Params) -> tuple[Any, Arrays]:
         if self._job is not None and not self._job.ended:

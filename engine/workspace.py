@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .control import Control
 from .errors import BadInput
 from .events import Event, Finished
+from .info import LayerInfo
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .masks import Masks
     from .models.model import Model
     from .runs.runner import Run
+    from .topology import Topology
     from .views.views import Views
 
 
@@ -28,6 +30,7 @@ class Workspace:
         self._trusts = False
         self._run: Run | None = None
         self._done: tuple[Model, Masks, dict[str, str]] | None = None
+        self._topology: Topology | None = None
 
     def model(self) -> Model:
         """The open model; raises BadInput if there is none."""
@@ -50,6 +53,24 @@ class Workspace:
             return masks, model.state if model.state is not self.model().state else None
         return None, None
 
+    def topology(self, path: str) -> tuple[LayerInfo, Topology | None, str | None]:
+        """The layer, its masks and those before (of the run under way, else of the last one).
+
+        And the address of the data where the layer is the first one and so reads it. Raises
+        BadInput for a layer that there is not.
+        """
+        info = self.model().info
+        try:
+            layer = info.layer(path)
+        except KeyError:
+            raise BadInput(f"the model has no layer {path}") from None
+        run, found, data = self._run, self._topology, info.data
+        if run is not None:
+            found, training = run.topology, run.plan.training
+            data = (training and training.data) or data
+        first = bool(info.prunable) and path == info.prunable[0].path
+        return layer, found, data if first else None
+
     def pruned(self) -> tuple[Model, Masks | None, dict[str, str]]:
         """The model with the weights of the last run, its masks, and each layer's pattern.
 
@@ -64,6 +85,7 @@ class Workspace:
         """Open a model or a project; on failure what was open stays."""
         from .models import open_model
         from .project import Project
+        from .topology import Topology
         from .views.views import Views
 
         project, done = None, None
@@ -77,6 +99,7 @@ class Workspace:
         else:
             model = open_model(address, arch=arch, trust_pickle=trust)
         self._run, self._done = None, done
+        self._topology = Topology(done[1], done[1].layers) if done is not None else None
         self._open, self._trusts = (model, Views(model)), trust
         return {"info": model.info.to_json(), "project": project}
 
@@ -135,6 +158,7 @@ class Workspace:
         result = {**outcome.report.to_json(), "project": str(folder)}
         save(folder, outcome.model, outcome.trained, outcome.masks, result, plan, outcome.levels)
         self._done = (outcome.model, outcome.masks, _labels(result))
+        self._topology = run.topology
         return Finished(result)
 
 

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+import torch
+from torch import Tensor
+
 from ..errors import BadInput, nearest
 from ..paths import local_path
 from .base import Data, InMemory
@@ -123,7 +126,30 @@ def _sample(request: Request) -> Data:
         raise BadInput(f"unknown data '{request.name}'{nearest(request.name, _examples())}")
     train, validation = (digits.read(split) for split in ("train", "validation"))
     parts = InMemory(*train, digits.shift), InMemory(*validation)
+    if request.spec.shape is not None and len(request.spec.shape) == 1:
+        parts = _in_a_row(parts[0], request), _in_a_row(parts[1], request)
     return Data(request.name, *parts, digits.CLASSES)
+
+
+def _in_a_row(images: InMemory, request: Request) -> InMemory:
+    """The same examples for a model that takes the pixels of an image one after another."""
+    assert isinstance(images.inputs, Tensor)
+    assert request.spec.shape is not None
+    one = images.inputs.shape[1:]
+    if one.numel() != request.spec.shape[0]:
+        sizes = "×".join(map(str, one))
+        raise BadInput(
+            f"{request.name} holds images of {sizes}, {one.numel()} values each, but the model "
+            f"takes {request.spec.shape[0]} features"
+        )
+    changed = images.augment
+
+    def augment(inputs: Tensor, generator: torch.Generator) -> Tensor:
+        assert changed is not None
+        return changed(inputs.unflatten(1, one), generator).flatten(1)
+
+    inputs = images.inputs.flatten(1)
+    return InMemory(inputs, images.labels, augment if changed is not None else None)
 
 
 def _folder(request: Request) -> Data:

@@ -75,6 +75,13 @@ class Channels:
         stays = np.array([c in self.classes.reasons for c in classes.tolist()], dtype=np.bool_)
         return np.where(stays, -1, classes)
 
+    def lines(self, path: str) -> tuple[Ids, Ids] | None:
+        """The class of each output and of each input channel of a layer, int64; None: not known."""
+        out, into = self._ids(path, "out"), self._ids(path, "into")
+        if out is None or into is None:
+            return None
+        return self.classes.full[out], self.classes.full[into]
+
     @property
     def outputs(self) -> dict[str, Flags]:
         """By layer which outputs are needed, bool [outputs]."""

@@ -24,15 +24,15 @@ class Architecture:
 
 def is_built_in(arch: str) -> bool:
     """Whether building `arch` runs no code but ours: safe where a file names it, not a person."""
-    return arch.partition(":")[0] in ("sample", "torchvision")
+    return arch.partition(":")[0] in ("sample", "torchvision", "new")
 
 
 def build(arch: str) -> Architecture:
-    """Build ``torchvision:NAME``, ``sample:NAME`` or ``package.module:factory``.
+    """Build ``torchvision:NAME``, ``sample:NAME``, ``new:…`` or ``package.module:factory``.
 
     Raises BadInput for anything else.
     """
-    from . import sample, torchvision
+    from . import new, sample, torchvision
 
     scheme, _, rest = arch.partition(":")
     if scheme == "torchvision":
@@ -40,6 +40,8 @@ def build(arch: str) -> Architecture:
         return Architecture(module, *torchvision.example(module))
     if scheme == "sample":
         return Architecture(sample.build(rest), sample.inputs, sample.INPUT_TEXT, sample.DATA)
+    if scheme == "new":
+        return new.build(rest)
     try:
         module = getattr(importlib.import_module(scheme), rest)()
     except Exception as error:  # the person's own code may raise anything

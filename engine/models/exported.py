@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadInput
+from ..new_network import is_new
 from .archive import About, read_state
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def architecture_of(path: Path, about: About | None, arch: str | None) -> Archit
     if arch is None and about is not None:
         if about.config is not None:
             return _from_config(path, about)
-        named = about.arch or about.address.partition("?")[0]
+        # Of other addresses a query only chooses the weights.
+        whole = is_new(about.address)
+        named = about.arch or (about.address if whole else about.address.partition("?")[0])
         arch = named if architecture.is_built_in(named) else None
     return architecture.build(arch) if arch is not None else None
 

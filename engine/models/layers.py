@@ -15,6 +15,8 @@ from ..info import LayerInfo
 
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _CONV_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+# What holds these computes with their weight and never calls them.
+_READ_FROM_OUTSIDE = ("NonDynamicallyQuantizableLinear",)
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 _NORM = (
     nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm,
@@ -158,6 +160,7 @@ def _layer(path: str, module: nn.Module, row: _Row) -> LayerInfo:
         gemm=row.gemm,
         prunable=reason is None,
         reason=reason,
+        replaceable=not (row.own_path or type(module).__name__ in _READ_FROM_OUTSIDE),
     )
 
 

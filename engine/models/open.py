@@ -1,4 +1,4 @@
-"""From an address to a model: files, samples, torchvision, Hugging Face.
+"""From an address to a model: files, samples, fresh networks, torchvision, Hugging Face.
 
 Safe by default: tensors are loaded without running code, and no remote code is ever run.
 """
@@ -131,8 +131,15 @@ def _hub(name: str) -> Model:
     return huggingface.open_hub(name)
 
 
+def _new(rest: str) -> Model:
+    from . import new
+
+    return new.open_new(rest)
+
+
 _SCHEMES: dict[str, Callable[[str], Model]] = {
     "sample": _sample,
+    "new": _new,
     "torchvision": _torchvision,
     "hf": _hub,
 }

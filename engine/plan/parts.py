@@ -61,6 +61,12 @@ class Training:
     data: str | None = setting(None, help="Address of the data; empty: the model's own.")
     epochs: int = setting(20, low=0, high=100000, help="Passes over the training data.")
     optimizer: str = setting("sgd", choices=("sgd", "adamw"), help="Update rule.")
+    loss: str = setting(
+        "cross_entropy",
+        choices=("cross_entropy", "mse"),
+        help="What is made small: the cross-entropy of the scores, or the mean squared error of "
+        "their sigmoids against 0 and 1.",
+    )
     lr: float = setting(0.02, low=0.0, high=100.0, label="Learning rate", help="Learning rate.")
     decay: str = setting(
         "late",

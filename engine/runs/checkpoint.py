@@ -29,7 +29,7 @@ class Checkpoint:
     `key` ties it to its plan and weights. `module` is a state dict, `optimizer` and `driver` are
     what the trainer and the schedule's driver need to go on, `layers` the bool masks by path,
     `random` torch's generator state, `metrics` what was said so far, `orders` the orders of input
-    channels that were found.
+    channels that were found, `changes` the number of the masks' last change.
     """
 
     key: str
@@ -41,6 +41,7 @@ class Checkpoint:
     random: Any
     metrics: list[tuple[int, dict[str, float]]]
     orders: dict[str, Any] = field(default_factory=dict)
+    changes: int = -1
 
     def save(self, path: Path) -> None:
         """Write to `path`; the checkpoint before it survives a failure."""

@@ -35,15 +35,19 @@ from ..plan import Plan, Rule, Training
 from ..project import make_writable
 from ..report import Report
 from ..schedules.nested import Nested
+from ..schedules.sparse_training import SparseTraining
+from ..topology import Topology
 from .assignment import assign, check_finite
 from .checkpoint import run_key
-from .learning import Learning, Lesson, changed
+from .learning import Learning
+from .loop import Lesson, Loop, changed
 from .module_weights import matrices, put, with_module
 from .nesting import Level, Nest, choose, loosest_rules, nest_of, note_of
 from .pruner import Pruner
 from .remarks import pattern_word
 from .run_data import data_of, training_of
 from .run_report import Account, report_of
+from .sparse_learning import SparseLearning
 from .zeros import check_kept_zero, words, zeros_of
 
 Events = Generator[Event, None, None]
@@ -71,9 +75,10 @@ class Run:
     where the plan's data is a loader of someone's own, whose code only `trust_data` lets run.
 
     `masks` are the current masks, replaced as a whole whenever they change, so that another thread
-    may look at them. `outcome` is there once `events` has ended with Finished. `folder` is made if
-    it is not there, and training writes its ``checkpoint.pt`` there; without one a run cannot be
-    resumed. Nothing else is left there: `engine.project.save_run` writes the outcome as a project.
+    may look at them; `topology` also has those that they replaced. `outcome` is there once `events`
+    has ended with Finished. `folder` is made if it is not there, and training writes its
+    ``checkpoint.pt`` there; without one a run cannot be resumed. Nothing else is left there:
+    `engine.project.save_run` writes the outcome as a project.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Run:
         self.model = model
         self.plan = plan
         self.masks = Masks()
+        self.topology = Topology(self.masks, self.masks.layers)
         self.outcome: Outcome | None = None
         self._control = control or Control()
         self._folder = folder
@@ -233,10 +239,11 @@ class Run:
         notes = pruner.orders.take_notes()
         self._notes = (*self._notes, *notes)
         yield from map(Log, notes)
-        self.masks = pruner.with_vectors(layers)
+        masks = pruner.with_vectors(layers)
+        self._show(Topology(masks, masks.layers))
         yield changed(0, PackedMasks(), self.masks)
 
-    def _learning(self, training: Training, data: Data, digest: str, dense: float) -> Learning:
+    def _learning(self, training: Training, data: Data, digest: str, dense: float) -> Loop:
         lesson = Lesson(
             model=self.model,
             plan=self.plan,
@@ -249,10 +256,12 @@ class Run:
             dense=dense,
             taken=dict(self._taken),
         )
+        if isinstance(self.plan.schedule, SparseTraining):
+            return SparseLearning(lesson, self._pruner(), self._show)
         return Learning(lesson, self._pruner, self._show)
 
-    def _show(self, masks: Masks) -> None:
-        self.masks = masks
+    def _show(self, topology: Topology) -> None:
+        self.masks, self.topology = topology.masks, topology
 
     def _report(
         self,

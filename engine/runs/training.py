@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,6 +61,19 @@ class Trainer:
         self._driver = driver
         learned = driver.learned()
         self._learned = torch.optim.Adam(learned, driver.rate) if learned else None
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last step."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
+
+    def carry(self, parameter: Tensor, count: int, bring: Callable[[Tensor], Tensor]) -> None:
+        """Bring the optimizer's state of a 1-d parameter of `count` entries to its new ones."""
+        state = self.optimizer.state[parameter]
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == (count,):
+                state[name] = bring(value)
 
     def recover(self) -> None:
         """Start the optimizer of the weights anew, without momentum."""
@@ -127,7 +140,7 @@ class Trainer:
             self._learned.zero_grad(set_to_none=True)
 
     def _loss(self, output: Tensor, inputs: Any, labels: Tensor) -> Tensor:
-        loss = F.cross_entropy(output, labels)
+        loss = _criterion(self._training.loss, output, labels)
         if self._teacher is not None:
             with torch.no_grad(), self._precision():
                 told = logits(forward(self._teacher, inputs)).float()
@@ -197,6 +210,14 @@ class Trainer:
         self.optimizer.load_state_dict(state["weights"])
         if self._learned is not None and state["learned"] is not None:
             self._learned.load_state_dict(state["learned"])
+
+
+def _criterion(name: str, output: Tensor, labels: Tensor) -> Tensor:
+    """The loss of scores [n, classes] against labels [n]."""
+    if name == "cross_entropy":
+        return F.cross_entropy(output, labels)
+    # S3, section 4.2: sigmoid outputs and the mean squared error.
+    return F.mse_loss(output.sigmoid(), F.one_hot(labels, output.shape[1]).to(output.dtype))
 
 
 def _optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...kernels import pyramid
 from ...kernels.cuda.launch import launchable
 from ..errors import BadInput
 from ..gemm import Gemm
@@ -23,13 +22,13 @@ from ..models.model import Model
 from ..patterns import PATTERNS, Pattern
 from ..plan import Plan, Rule
 from .cache import ByteCache
+from .pixels import pixels_of
 from .pooling import Matrix, change, densities, limits, limits_at, pooled, to_bytes, zoom
 from .preview import DEFAULT, Context, Preview, Previews
 from .preview_statistics import PreviewStatistics
 
 VIEWS = ("magnitude", "peak", "weight", "change")
 _BUDGET = 512 << 20
-_MOST_PIXELS = 4096
 _ENTRIES_AT_ONCE = 1 << 16
 _EXAMPLE = 12
 
@@ -87,7 +86,7 @@ class Views:
         info, gemm = self._layer(layer)
         if view not in VIEWS:
             raise ValueError(f"no view {view!r}; there are {', '.join(VIEWS)}")
-        box, rows, columns = _pixels(rect, size, gemm.shape)
+        box, rows, columns = pixels_of(rect, size, gemm.shape)
         preview = self._preview(info, gemm, rule, masks, trained, context)
         if rule is not None and view != "change":
             trained = None
@@ -302,17 +301,6 @@ def _as_rule(rule: Rule | Mapping[str, Any]) -> Rule:
 
 def _plain(matrix: Tensor) -> np.ndarray:
     return matrix.cpu().float().contiguous().numpy()
-
-
-def _pixels(
-    rect: Sequence[int], size: Sequence[int], shape: tuple[int, int]
-) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
-    """The rectangle cut to the matrix, and the borders of its pixels in cells."""
-    top, left = max(0, rect[0]), max(0, rect[1])
-    bottom, right = min(shape[0], rect[2]), min(shape[1], rect[3])
-    height, width = (min(int(pixels), _MOST_PIXELS) for pixels in size)
-    rows = pyramid.edges(top, bottom, height)
-    return (top, left, bottom, right), rows, pyramid.edges(left, right, width)
 
 
 class _Counts:

@@ -72,9 +72,23 @@ class SparseConv(SparseLayer):
         """
         if not is_convolution(module):
             raise ValueError(f"{type(module).__name__} is no convolution")
-        conv: Any = module
         matrix = matrix_of(module)
         assert matrix is not None
+        packed = pack(form, matrix, mask, **settings)
+        return cls.like(module, form, packed, bias_of(module), trainable=trainable)
+
+    @classmethod
+    def like(
+        cls,
+        module: nn.Module,
+        form: str,
+        packed: Packed,
+        bias: Tensor | None,
+        *,
+        trainable: bool = False,
+    ) -> Self:
+        """With this matrix and bias; all else as the convolution `module` has it."""
+        conv: Any = module
         around = list(conv._reversed_padding_repeated_twice)
         before, after = around[-2::-2], around[::-2]
         inside = conv.padding_mode == "zeros" and before == after
@@ -86,8 +100,8 @@ class SparseConv(SparseLayer):
         )
         layer = cls(
             form,
-            pack(form, matrix, mask, **settings),
-            bias_of(module),
+            packed,
+            bias,
             window,
             groups=conv.groups,
             padding=None if inside else around,

@@ -29,13 +29,20 @@ _TRANSPOSES = ("transposed_crow", "transposed_columns", "transposed_places")
 
 
 def _pack_csr(matrix: Tensor, mask: Tensor) -> Packed:
-    stored = CSR.from_mask(matrix, mask)
-    crow, columns = stored.indices32
+    return packed_csr(CSR.from_mask(matrix, mask))
+
+
+def packed_csr(matrix: CSR) -> Packed:
+    """A matrix that is in CSR already; its values are not copied."""
+    crow, columns = matrix.indices32
     indices = {"crow": crow, "columns": columns, "order": row_order(crow)}
-    return Packed(stored.values, indices, tuple(matrix.shape))
+    out, ins = matrix.shape
+    density = len(matrix.values) / max(1, out * ins)
+    return Packed(matrix.values, indices, matrix.shape, density)
 
 
-def _transpose_csr(packed: Packed) -> dict[str, Tensor]:
+def transposes_csr(packed: Packed) -> dict[str, Tensor]:
+    """The indices of W^T, which only the backward pass reads."""
     crow, columns, _ = packed.indices.values()
     return dict(zip(_TRANSPOSES, transposed(crow, columns, packed.sizes[1]), strict=True))
 
@@ -129,7 +136,7 @@ def _grouped_backward(
 
 
 FORMS: dict[str, Form] = {
-    "csr": Form(_pack_csr, _csr, _csr_backward, _csr_on_cpu, _transpose_csr),
+    "csr": Form(_pack_csr, _csr, _csr_backward, _csr_on_cpu, transposes_csr),
     "bsr": Form(_pack_bsr, _bsr, _bsr_backward, _bsr_on_cpu, _transpose_bsr),
     **SCATTERED,
     "two_four": Form(_pack_two_four, _two_four, _two_four_backward, learns=False),

@@ -55,6 +55,13 @@ ALL: dict[str, tuple[dict[str, Any], Any]] = {
     "set fresh": ({"kind": "set", "every": 3, "fresh": True, "start": "random"}, "block:2x2"),
     "rigl": ({"kind": "rigl", "every": 3}, "element"),
     "rigl nm": ({"kind": "rigl", "every": 3}, "nm:2:4"),
+    "sparse": ({"kind": "sparse-training", "every": 3}, "element"),
+    "sparse full": ({"kind": "sparse-training", "every": 2, "growth": "full"}, "element"),
+    "sparse random": (
+        {"kind": "sparse-training", "every": 4, "growth": "random", "initial": 0.5},
+        "element",
+    ),
+    "sparse fixed": ({"kind": "sparse-training", "growth": "none"}, "element"),
     "gumbel": ({"kind": "gumbel", "every": 4}, "nm:2:4"),
     "gumbel channel": ({"kind": "gumbel", "start": "random"}, CHANNEL),
     "oneshot fresh": ({"kind": "oneshot", "fresh": True}, "element"),

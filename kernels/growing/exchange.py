@@ -1,0 +1,98 @@
+"""One step of evolution: weights near zero go, others come (S3, section 3.2.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..formats.csr import CSR
+from ..formats.entries import Entries, lines_of
+from ..selection.topology import Evolved, evolve, steered
+
+Grow = Callable[[CSR, int], Entries]
+"""Finds new entries for what is left of a matrix: at most so many, at places without a weight."""
+
+_MOST = 2.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much goes in one step: the `target` share of a layer's weights, and the factor `by`.
+
+    The threshold is multiplied or divided by it after each step.
+    """
+
+    target: float
+    by: float
+
+
+@dataclass(frozen=True, eq=False)
+class Exchanged:
+    """What a step made of a layer.
+
+    `evolved` has its new matrix, `threshold` is the one for next time; `gone` weights went and
+    `come` came.
+    """
+
+    evolved: Evolved
+    threshold: float
+    gone: int
+    come: int
+
+
+def exchange(
+    matrix: CSR, threshold: float, pace: Pace, keep: int, grow: Grow, lost: Tensor | None = None
+) -> Exchanged:
+    """Let the weights with |w| <= `threshold` go and as many come that there are `keep`.
+
+    `lost` are bool [entries], weights that go whatever their size. No weights are sorted: the
+    threshold is steered towards the target share. Where it has run away, and more than twice as
+    much would go, it is lowered at once; where more weights must go than it takes, it is raised
+    until no more than `keep` stay, by a selection.
+
+    Fewer than `keep` are there afterwards only where `grow` finds fewer.
+    """
+    values = matrix.values if lost is None else matrix.values.masked_fill(lost, 0)
+    sizes = values.float().abs()
+    count = len(sizes)
+    near = int((sizes <= threshold).sum())
+    while near > _MOST * pace.target * count + _number(lost) and threshold > 0:
+        threshold /= pace.by
+        near = int((sizes <= threshold).sum())
+    following = steered(threshold, near - _number(lost), count, pace.target, pace.by)
+    cut = threshold
+    if count - near > keep:
+        cut = max(threshold, float(sizes.kthvalue(count - keep).values))
+    left = evolve(CSR(matrix.shape, matrix.crow_indices, matrix.col_indices, values), cut)
+    stays = len(left.matrix.values)
+    grown = grow(left.matrix, keep - stays) if keep > stays else None
+    if grown is None:
+        return Exchanged(left, following, count - stays, 0)
+    # None of what stays is zero, so that nothing more goes.
+    merged = evolve(left.matrix, 0.0, grown)
+    sources = left.sources[merged.sources.clamp_min(0).long()].masked_fill(merged.sources < 0, -1)
+    return Exchanged(Evolved(merged.matrix, sources), following, count - stays, len(grown.values))
+
+
+def _number(flags: Tensor | None) -> int:
+    return 0 if flags is None else int(flags.sum())
+
+
+def entries_of(matrix: CSR, outputs: Tensor, inputs: Tensor) -> Tensor:
+    """Bool [entries]: those of the flagged `outputs`, bool [out], or `inputs`, bool [in]."""
+    rows = lines_of(matrix.crow_indices, len(matrix.values))
+    return outputs[rows] | inputs[matrix.col_indices.long()]
+
+
+def unread(matrix: CSR) -> Tensor:
+    """Bool [in]: the inputs that no output reads."""
+    counts = torch.bincount(matrix.col_indices.long(), minlength=matrix.shape[1])
+    return counts == 0
+
+
+def blind(matrix: CSR) -> Tensor:
+    """Bool [out]: the outputs that read no input."""
+    return matrix.crow_indices.long().diff() == 0

@@ -142,7 +142,10 @@ class SparseConv(SparseLayer):
         return self._planned[1]
 
     def _patched(self, x: Tensor) -> Tensor:
-        """The product with the patches, which are rows of images and so copied in long runs."""
+        """The product with the patches, which are made whole by one copy.
+
+        The CPU has them as columns, which are rows of images and so copied in long runs.
+        """
         window = self.window
         around = [side for pair in reversed(window.padding) for side in pair]
         x = F.pad(x, around) if any(around) else x
@@ -151,13 +154,17 @@ class SparseConv(SparseLayer):
             x = x.unfold(dim, far * (taps - 1) + 1, step)[..., ::far]
         dims = len(window.kernel)
         outputs = x.shape[2 : 2 + dims]
-        places = x.permute(0, 1, *range(2 + dims, 2 + 2 * dims), *range(2, 2 + dims))
-        patches = places.reshape(x.shape[0], self.sizes[1], math.prod(outputs))
+        pixels, places = range(2, 2 + dims), range(2 + dims, 2 + 2 * dims)
+        shape = (x.shape[0], self.sizes[1], math.prod(outputs))
+        if launchable(x):
+            patches = x.permute(0, *pixels, 1, *places).reshape(shape[0], shape[2], shape[1])
+        else:
+            patches = x.permute(0, 1, *places, *pixels).reshape(shape).transpose(1, 2)
         matrix = self.matrix_on_cpu(x)
         if matrix is not None and matrix.block == 1:
-            y = _by_pixels(matrix, patches, self.bias)
+            y = _by_pixels(matrix, patches.transpose(1, 2), self.bias)
         else:
-            y = self.multiply(patches.transpose(1, 2)).transpose(1, 2)
+            y = self.multiply(patches).transpose(1, 2)
         return y.unflatten(2, outputs)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from secateur.kernels.cuda.launch import launch, launchable, launching
+from secateur.kernels.cuda.launch import CudaFault, launch, launchable, launching
 from secateur.kernels.cuda.source import Source, common_scalar, scalar, sources
 
 
@@ -74,6 +76,22 @@ def test_a_launcher_goes_even_after_an_error(launcher):
 def test_tensors_of_the_cpu_are_refused(source):
     with pytest.raises(ValueError, match="kernel needs its tensors on one GPU; they are on: cpu"):
         launch(source, "kernel", (1,), (1,), (torch.zeros(1), 2))
+
+
+@pytest.mark.skipif(find_spec("cupy") is None, reason="CuPy is not installed")
+def test_a_fault_of_cuda_names_the_kernel_and_the_shapes(source):
+    """Tensors of a GPU without memory behind them: neither CUDA nor its absence can run this."""
+    with FakeTensorMode():
+        x, y = torch.empty(2, 3, device="cuda"), torch.empty(0, device="cuda")
+        with pytest.raises(CudaFault) as fault:
+            launch(source, "kernel", (1,), (32,), (x, y, 7), variant={"T": "half"}, shared=8)
+    words = str(fault.value)
+    assert words.startswith(
+        "kernel (T=half) failed on cuda:0 with grid (1, 1, 1), block (32, 1, 1)"
+    )
+    assert "8 bytes of shared memory and arguments [[2, 3], [0], 7]: " in words
+    assert words.endswith("A fault may be that of an earlier kernel; CUDA_LAUNCH_BLOCKING=1 tells.")
+    assert "\n" not in words
 
 
 def test_the_text_holds_macros_and_includes_once(tmp_path):

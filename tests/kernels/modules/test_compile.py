@@ -8,7 +8,9 @@ from torch import nn
 
 from secateur.kernels.modules.conv import SparseConv
 from secateur.kernels.modules.forms import FORMS
+from secateur.kernels.modules.kernel_pattern import PatternConv2d
 from secateur.kernels.modules.linear import SparseLinear
+from secateur.kernels.modules.reduced import ReducedLayer
 
 LINEAR_FORMS = [name for name in FORMS if name != "two_four"]
 
@@ -60,3 +62,57 @@ def test_export_keeps_the_operators(form):
     assert names >= (wanted | {"secateur.grouped_conv.default"} if form == "grouped" else wanted)
     for other in (x, torch.randn(5, 3, 9, 9)):
         torch.testing.assert_close(program.module()(other), plain(other))
+
+
+class Conv1D(nn.Module):
+    """As transformers has it: weight [in, out]."""
+
+    def __init__(self, nf: int, nx: int) -> None:
+        super().__init__()
+        self.nf = nf
+        self.weight = nn.Parameter(torch.randn(nx, nf))
+        self.bias = nn.Parameter(torch.randn(nf))
+
+
+def layers() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:
+    """The other kinds of layers, sparse, and the shape of an input."""
+    torch.manual_seed(0)
+    mask = (torch.arange(36) % 2 == 0).expand(6, 36).clone()
+    mask[::3] = ~mask[::3]
+    sizes = {1: (nn.Conv1d, (4, 11)), 2: (nn.Conv2d, (4, 8, 7)), 3: (nn.Conv3d, (4, 4, 5, 3))}
+    found: dict[str, tuple[nn.Module, tuple[int, ...]]] = {}
+    for dims, (kind, shape) in sizes.items():
+        dense = kind(4, 6, 3, padding=1, stride=2)
+        kept = torch.rand(6, 4 * 3**dims) < 0.4
+        for form in ("grouped", "csr"):
+            sparse = SparseConv.from_dense(dense, form, kept, trainable=True)
+            found[f"{form} {dims}d"] = sparse, shape
+    reflecting = nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect")
+    found["reflect"] = SparseConv.from_dense(reflecting, mask=mask, trainable=True), (4, 6, 5)
+    found["Conv1D"] = SparseLinear.from_dense(Conv1D(6, 8), "csr", trainable=True), (8,)
+    found["patterns"] = PatternConv2d.from_dense(nn.Conv2d(4, 6, 3), mask), (4, 6, 5)
+    gone = nn.Conv2d(4, 6, 3)
+    with torch.no_grad():
+        gone.weight[2] = gone.weight[:, 1] = 0
+    found["reduced"] = ReducedLayer.from_dense(gone), (4, 6, 5)
+    return found
+
+
+@pytest.mark.parametrize("kind", layers())
+def test_every_kind_of_layer_is_compiled_whole_and_exported(kind):
+    layer, shape = layers()[kind]
+    torch.compiler.reset()
+    whole = torch.compile(copy.deepcopy(layer), backend="aot_eager", fullgraph=True)
+    x = torch.randn(2, *shape)
+    first, second = x.clone().requires_grad_(), x.clone().requires_grad_()
+    layer(first).square().sum().backward()
+    whole(second).square().sum().backward()
+    torch.testing.assert_close(second.grad, first.grad)
+    for one, other in zip(whole.parameters(), layer.parameters(), strict=True):
+        assert one.requires_grad == other.requires_grad
+        torch.testing.assert_close(one.grad, other.grad)
+    layer.requires_grad_(False)
+    batch = torch.export.Dim("batch", min=2, max=64)
+    program = torch.export.export(layer, (x,), dynamic_shapes=({0: batch},))
+    other = torch.randn(5, *shape)
+    torch.testing.assert_close(program.module()(other), layer(other))

@@ -88,6 +88,27 @@ def test_a_convolution_forward_and_backward(form, kind):
             torch.testing.assert_close(sparse(last), dense(x), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("form", LINEAR_FORMS)
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_convolution_on_each_backend(form, kind, backend):
+    layer, shape = CONVOLUTIONS[kind]
+    dense = with_zeros(layer)
+    sparse = SparseConv.from_dense(dense, form, trainable=True, **settings(form))
+    dense, sparse = dense.to(backend.device), sparse.to(backend.device)
+    x = torch.randn(shape, device=backend.device)
+    given, same = x.clone().requires_grad_(), x.clone().requires_grad_()
+    wanted = dense(same)
+    wanted.square().sum().backward()
+    with backend.active():
+        found = sparse(given)
+        found.square().sum().backward()
+        with torch.no_grad():
+            torch.testing.assert_close(sparse(x), wanted.detach(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(given.grad, same.grad, atol=1e-4, rtol=1e-4)
+
+
 OPTIONS = [
     {"kernel_size": 3, "padding": 1},
     {"kernel_size": 3, "padding": 1, "stride": 2},

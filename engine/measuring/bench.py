@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ...kernels.dispatch.calls import recorded
+from ...kernels.dispatch.candidates import MAY_WIN, Limits
 from ...kernels.dispatch.peaks import Peaks, peaks
 from ...kernels.dispatch.race import DENSE
 from ...kernels.dispatch.stopwatch import Answer, Stopwatch
@@ -38,10 +39,12 @@ class Task:
 class Bench:
     """One setting's model and stopwatch. `lone` are the layers that can't run alone."""
 
-    def __init__(self, rig: Rig, stopwatch: Stopwatch, digest: str) -> None:
+    def __init__(
+        self, rig: Rig, stopwatch: Stopwatch, digest: str, limits: Limits = MAY_WIN
+    ) -> None:
         self.lone: list[str] = []
         self.misfits: dict[str, str] = {}
-        self._rig, self._stopwatch, self._digest = rig, stopwatch, digest
+        self._rig, self._stopwatch, self._digest, self._limits = rig, stopwatch, digest, limits
         self.peaks: Peaks = peaks(rig.device, rig.dtypes, stopwatch.memory)
 
     def pruned(
@@ -55,7 +58,7 @@ class Bench:
 
         def tasks() -> Iterator[Task]:
             for path in chosen:
-                contest = partial(compacted, self._rig, small, path, calls)
+                contest = partial(compacted, self._rig, small, path, calls, self._limits)
                 yield Task(path, trial, trial.labels[path], masks.density(path), contest)
             yield self._whole(trial)
 
@@ -84,7 +87,7 @@ class Bench:
             for pattern, sparsity, fits in combinations:
                 trial = by_magnitude(model, pattern, sparsity, fits, channels)
                 for path in (p for p in fits if p in running):
-                    contest = partial(alone, self._rig, trial, path, channels)
+                    contest = partial(alone, self._rig, trial, path, channels, self._limits)
                     yield Task(path, trial, word(pattern), trial.masks.density(path), contest)
                 if all_of_it:
                     yield self._whole(trial)

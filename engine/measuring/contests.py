@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch.calls import Call
-from ...kernels.dispatch.candidates import Candidates, candidates
+from ...kernels.dispatch.candidates import EVERY, Candidates, Limits, candidates
 from ...kernels.dispatch.host import facts
 from ...kernels.dispatch.question import question_of
 from ...kernels.dispatch.race import Form, runs
@@ -56,7 +56,7 @@ class Contest:
         return next(form for form in self.standing() if form.path == path)
 
 
-def alone(rig: Rig, trial: Trial, path: str, channels: Channels) -> Contest:
+def alone(rig: Rig, trial: Trial, path: str, channels: Channels, limits: Limits) -> Contest:
     """A layer by itself: dense, with fewer outputs, in the sparse forms that fit."""
     dense = rig.dense(path)
     (x,) = dense.args
@@ -72,15 +72,17 @@ def alone(rig: Rig, trial: Trial, path: str, channels: Channels) -> Contest:
         return _contest(question_of(dense.module, x), [dense])
     assert gemm is not None
     pruned = with_mask(dense.module, gemm.store(mask))
-    return _contest(question_of(pruned, x), [dense], candidates(pruned), x)
+    return _contest(question_of(pruned, x), [dense], candidates(pruned, limits), x)
 
 
-def compacted(rig: Rig, small: nn.Module, path: str, calls: Mapping[str, Call]) -> Contest:
+def compacted(
+    rig: Rig, small: nn.Module, path: str, calls: Mapping[str, Call], limits: Limits
+) -> Contest:
     """The layer as it is in the compacted model, and in the sparse forms that fit."""
     dense = rig.dense(path)
     layer = small.get_submodule(path)
     x = calls[path].example(rig.device) if path in calls else dense.args[0]
-    found = candidates(layer)
+    found = candidates(layer, limits)
     question = question_of(layer, x)
     if count(layer) >= count(dense.module):
         return _contest(question, [dense], found, x)
@@ -131,7 +133,7 @@ def _remade(trial: Trial, path: str) -> nn.Module | None:
     form, make = trial.winners[path]
     if trial.small is None:
         return make()
-    found = candidates(trial.small.get_submodule(path))
+    found = candidates(trial.small.get_submodule(path), EVERY)
     name = form.removeprefix("compacted, ")
     return found.get(name)
 

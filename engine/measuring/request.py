@@ -61,6 +61,8 @@ class Request:
                 raise BadInput(f"unknown dtype '{dtype}'{nearest(dtype, DTYPES)}")
         for word in self.patterns or ():
             PATTERNS.parse(word)
+        if self.save is not None and not self.save.parent.is_dir():
+            raise BadInput(f"{self.save.parent}: no such folder; make it first or choose another")
         self.settings()
 
     @classmethod

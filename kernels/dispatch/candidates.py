@@ -29,16 +29,37 @@ SPARSE = (SparseLinear, SparseConv, ReducedLayer, PatternConv2d)
 
 Make = Callable[[], nn.Module]
 
-# Layers of fewer entries take the CPU less time than it takes to start a sparse product.
-_FEWEST_ON_CPU = 1 << 14
-# Entries as a share of the rows and columns in use above which a form loses, by its bytes (8 an
-# entry for CSR in fp32 against 4, 6 in half types against 2; 2 and a bit for a bitmap) or as
-# measured, where the patches of a convolution have to be made first.
-_CSR, _CSR_HALF, _CSR_CONV, _BITMAP, _BLOCKS = 0.4, 0.25, 0.2, 0.8, 0.5
 # A constant fan-in: no row is longer than the average by more than this.
 _EVEN = 1.05
 _SIDES = (32, 16, 8, 4)
 _RUNS = (4, 8, 16)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Which forms are left out unmeasured, by their bytes or as measured.
+
+    All but the first are entries as a share of the rows and columns in use above which a form
+    loses: its bytes are 8 an entry for CSR in fp32 against 4, 6 in half types against 2, 2 and a
+    bit for a bitmap; and where the patches of a convolution have to be made first, less pays.
+    """
+
+    fewest_on_cpu: int = 1 << 14
+    """Layers of fewer entries take the CPU less time than it takes to start a sparse product."""
+    csr: float = 0.4
+    csr_half: float = 0.25
+    csr_conv: float = 0.2
+    bitmap: float = 0.8
+    blocks: float = 0.5
+    runs: float = 0.5
+    kernel_patterns: float = 0.5
+
+
+MAY_WIN = Limits()
+"""Only forms that may be faster than dense."""
+
+EVERY = Limits(0, *(1.0,) * 7)
+"""Whatever fits the zeros, to show by how much it loses."""
 
 
 class Candidates(Mapping[str, nn.Module]):
@@ -80,10 +101,10 @@ class _Zeros:
         return self.count / max(1, int(self.rows.sum()) * int(self.columns.sum()))
 
 
-def candidates(module: nn.Module) -> Candidates:
-    """The layer in every sparse form that fits the zeros of its weight, by executed path.
+def candidates(module: nn.Module, limits: Limits = MAY_WIN) -> Candidates:
+    """The layer in the sparse forms that fit the zeros of its weight, by executed path.
 
-    Only forms that may win: those whose bytes say otherwise on the weight's device are left out.
+    Left out are those that `limits` say will lose on the weight's device.
     """
     matrix = matrix_of(module)
     if matrix is None or matrix.numel() == 0:
@@ -91,18 +112,20 @@ def candidates(module: nn.Module) -> Candidates:
     zeros = _Zeros.of(matrix)
     if zeros.count == matrix.numel():
         return Candidates({})
-    return Candidates(dict(_offers(module, matrix, zeros)))
+    return Candidates(dict(_offers(module, matrix, zeros, limits)))
 
 
-def _offers(module: nn.Module, matrix: Tensor, zeros: _Zeros) -> Iterator[tuple[str, Make]]:
+def _offers(
+    module: nn.Module, matrix: Tensor, zeros: _Zeros, limits: Limits
+) -> Iterator[tuple[str, Make]]:
     yield from _whole_lines(module, zeros)
     if getattr(module, "groups", 1) != 1:
         return
     if matrix.is_cuda:
-        yield from _on_gpu(module, matrix, zeros)
-    elif matrix.is_cpu and matrix.numel() >= _FEWEST_ON_CPU:
-        yield from _on_cpu(module, matrix, zeros)
-    if isinstance(module, nn.Conv2d) and _few_patterns(zeros.kept):
+        yield from _on_gpu(module, matrix, zeros, limits)
+    elif matrix.is_cpu and matrix.numel() >= limits.fewest_on_cpu:
+        yield from _on_cpu(module, zeros, limits)
+    if isinstance(module, nn.Conv2d) and _few_patterns(zeros.kept, limits):
         yield PATTERNS, partial(PatternConv2d.from_dense, module, zeros.kept)
 
 
@@ -124,34 +147,36 @@ def _whole_lines(module: nn.Module, zeros: _Zeros) -> Iterator[tuple[str, Make]]
         yield CHANNELS, partial(ReducedLayer.from_dense, module)
 
 
-def _on_cpu(module: nn.Module, matrix: Tensor, zeros: _Zeros) -> Iterator[tuple[str, Make]]:
+def _on_cpu(module: nn.Module, zeros: _Zeros, limits: Limits) -> Iterator[tuple[str, Make]]:
     """CSR stands for ELL, N:M and bitmaps too: the CPU would unpack them to it."""
-    if zeros.density <= (_CSR_CONV if is_convolution(module) else _CSR):
+    if zeros.density <= (limits.csr_conv if is_convolution(module) else limits.csr):
         yield CSR, partial(_sparse, module, "csr")
-        yield from _blocks(module, zeros)
+        yield from _blocks(module, zeros, limits)
 
 
-def _on_gpu(module: nn.Module, matrix: Tensor, zeros: _Zeros) -> Iterator[tuple[str, Make]]:
+def _on_gpu(
+    module: nn.Module, matrix: Tensor, zeros: _Zeros, limits: Limits
+) -> Iterator[tuple[str, Make]]:
     conv = is_convolution(module)
-    limit = _CSR if matrix.dtype == torch.float32 else _CSR_HALF
-    if zeros.density <= (_CSR_CONV if is_convolution(module) else limit):
+    limit = limits.csr if matrix.dtype == torch.float32 else limits.csr_half
+    if zeros.density <= (limits.csr_conv if conv else limit):
         counts = zeros.kept.sum(dim=1)
         even = not conv and int(counts.max()) * len(counts) <= _EVEN * zeros.count
         path, form = (ELL, "ell") if even else (CSR, "csr")
         yield path, partial(_sparse, module, form)
-        yield from _blocks(module, zeros)
-    if not conv and zeros.density <= _BITMAP:
+        yield from _blocks(module, zeros, limits)
+    if not conv and zeros.density <= limits.bitmap:
         yield BITMAP, partial(_sparse, module, "bitmap")
     for m in _RUNS:
         n = fullest(matrix, m)
-        if 0 < n <= m // 2:
+        if 0 < n <= limits.runs * m and n < m:
             yield f"{n}:{m}", partial(_sparse, module, "nm", n=n, m=m)
             break
     if refusal(matrix.dtype, matrix.device) is None and 0 < fullest(matrix, 4) <= 2:
         yield VENDOR, partial(_sparse, module, "two_four")
 
 
-def _blocks(module: nn.Module, zeros: _Zeros) -> Iterator[tuple[str, Make]]:
+def _blocks(module: nn.Module, zeros: _Zeros, limits: Limits) -> Iterator[tuple[str, Make]]:
     """The largest square blocks that the zeros come in: few of them, and those mostly full."""
     out, ins = zeros.kept.shape
     for side in _SIDES:
@@ -159,17 +184,18 @@ def _blocks(module: nn.Module, zeros: _Zeros) -> Iterator[tuple[str, Make]]:
             continue
         blocks = zeros.kept.view(out // side, side, ins // side, side).any(dim=3).any(dim=1)
         stored = int(blocks.count_nonzero()) * side**2
-        if stored <= _BLOCKS * out * ins and stored <= 1.2 * zeros.count:
+        if stored <= limits.blocks * out * ins and stored <= 1.2 * zeros.count:
             yield f"BSR ({side} x {side})", partial(_sparse, module, "bsr", block=side)
             return
 
 
-def _few_patterns(kept: Tensor) -> bool:
+def _few_patterns(kept: Tensor, limits: Limits) -> bool:
     """Whether the filters keep one of a few patterns each, more than one, of few entries."""
     # Equal rows have equal sums of the same random numbers, added in the same order.
     numbers = torch.rand(kept.shape[1], generator=torch.Generator().manual_seed(0))
     keys = (kept * numbers.to(kept.device)).sum(dim=1)
-    return 1 < len(keys.unique()) <= MOST_SETS and int(kept.count_nonzero()) <= 0.5 * kept.numel()
+    few = int(kept.count_nonzero()) <= limits.kernel_patterns * kept.numel()
+    return few and 1 < len(keys.unique()) <= MOST_SETS
 
 
 def _sparse(module: nn.Module, form: str, **settings: Any) -> nn.Module:

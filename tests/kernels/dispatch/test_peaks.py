@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from secateur.kernels.dispatch import peaks as peaks_module
+from secateur.kernels.dispatch.memory import Memory
+from secateur.kernels.dispatch.peaks import Peaks, peaks
+from secateur.kernels.modules.work import Work
+
+CPU = torch.device("cpu")
+
+
+def test_peaks_are_measured_once_for_each_dtype(tmp_path, monkeypatch):
+    first = peaks(CPU, ["float32"], Memory(tmp_path))
+    assert first.gflops["float32"] > 1
+    assert first.gb_per_s > 0.1
+    assert (
+        peaks(CPU, ["float32", "bfloat16"], Memory(tmp_path)).gflops["float32"]
+        == (first.gflops["float32"])
+    )
+    monkeypatch.setattr(peaks_module, "_best_ms", None)  # nothing is timed any more
+    assert set(peaks(CPU, ["bfloat16"], Memory(tmp_path)).gflops) == {"float32", "bfloat16"}
+
+
+def test_a_dtype_that_the_device_cannot_multiply_has_no_peak():
+    found = peaks(CPU, ["float32", "float8_e4m3fn"], Memory(None))
+    assert set(found.gflops) == {"float32"}
+
+
+def test_the_roof_is_the_lower_of_its_two_sides():
+    roof = Peaks({"float32": 100.0}, 10.0)
+    # 2e9 operations: 20 ms; 1e8 bytes: 10 ms.
+    found = roof.roofline(Work(2 * 10**9, 10**8), "float32", 40.0)
+    assert (found["bound"], found["limit_ms"], found["share"]) == ("compute", 20.0, 0.5)
+    found = roof.roofline(Work(2 * 10**8, 10**9), "float32", 200.0)
+    assert (found["bound"], found["limit_ms"], found["share"]) == ("memory", 100.0, 0.5)
+
+
+@pytest.mark.parametrize(("work", "dtype"), [(Work(5, 5), "mixed"), (Work(0, 5), "float32")])
+def test_no_roof_where_there_is_none(work, dtype):
+    assert Peaks({"float32": 100.0}, 10.0).roofline(work, dtype, 1.0) is None

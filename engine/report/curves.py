@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from html import escape
 from typing import Any
+
+from .plots import card, svg
 
 _WIDE, _HIGH, _PAD = 300.0, 84.0, 6.0
 _SHARES = ("accuracy", "sparsity", "closed")
@@ -92,13 +93,9 @@ def _x(step: float, end: float) -> float:
 
 
 def _plot(title: str, words: str, marks: str, end: float) -> str:
-    label = escape(f"{title}: {words}", quote=True)
-    return (
-        f'<section class="card"><h3>{escape(title)}<span>{escape(words)}</span></h3>'
-        f'<svg viewBox="0 0 {_WIDE:g} {_HIGH:g}" role="img" aria-label="{label}">'
-        f'<line class="axis" x1="0" x2="{_WIDE:g}" y1="{_HIGH:g}" y2="{_HIGH:g}"/>{marks}</svg>'
-        f"<p>step 0<span>{end:,.0f}</span></p></section>"
-    )
+    axis = f'<line class="axis" x1="0" x2="{_WIDE:g}" y1="{_HIGH:g}" y2="{_HIGH:g}"/>'
+    picture = svg(_WIDE, _HIGH, f"{title}: {words}", axis + marks)
+    return card(title, words, picture, f"<p>step 0<span>{end:,.0f}</span></p>")
 
 
 def _word(name: str, value: float) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from html import escape
-from importlib.resources import files
 from typing import Any
 
+from . import page
 from .curves import curves
 
 Json = Mapping[str, Any]
@@ -27,7 +27,10 @@ def render(report: Json) -> str:
     All text is escaped; the page loads nothing and runs no script.
     """
     name = str(report.get("name") or report.get("model") or "model")
-    style = files(__package__).joinpath("report.css").read_text(encoding="utf-8")
+    measured = report.get("measured") or {}
+    facts = {**(report.get("machine") or {}), **(measured.get("machine") or {})}
+    if report.get("hash"):
+        facts["weights (SHA-256)"] = report["hash"]
     body = "\n".join(
         (
             _header(name, report),
@@ -38,28 +41,12 @@ def render(report: Json) -> str:
             _measured(report.get("measured")),
             _exports(report.get("exports") or ()),
             _plan(report.get("plan")),
-            _machine(report),
-            _notes(report.get("notes") or ()),
+            page.machine(facts),
+            page.notes(report.get("notes") or ()),
         )
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(name)}: pruning report</title>
-<style>
-{style}</style>
-</head>
-<body>
-<main>
-{body}
-<footer>Written by Secateur. Zeros, bytes and time are three different things: none follows from
-another.</footer>
-</main>
-</body>
-</html>
-"""
+    footer = "Zeros, bytes and time are three different things: none follows from another."
+    return page.page(f"{name}: pruning report", body, footer)
 
 
 def _header(name: str, report: Json) -> str:
@@ -70,9 +57,7 @@ def _header(name: str, report: Json) -> str:
         words += f" in {_duration(report['seconds'])}"
     if report.get("steps"):
         words += f", {report['steps']:,} training steps"
-    return (
-        f'<header><div class="mark"></div><div><h1>{escape(name)}</h1><p>{words}</p></div></header>'
-    )
+    return page.header(name, words)
 
 
 def _cards(report: Json) -> str:
@@ -86,9 +71,9 @@ def _zeros_card(report: Json) -> str:
     text = "of the weights in pruned layers"
     if report.get("params"):
         zeros = report["params"] - report["nonzeros"]
-        share = _percent(zeros / report["params"])
+        share = page.percent(zeros / report["params"])
         text += f"; {zeros:,} of all {report['params']:,} parameters ({share})"
-    return _card("Zeros", _percent(report["sparsity"]), text)
+    return _card("Zeros", page.percent(report["sparsity"]), text)
 
 
 def _bytes_card(report: Json) -> str:
@@ -125,10 +110,10 @@ def _accuracy_card(report: Json) -> str:
     if pruned is None:
         return _card("Accuracy", None, "there was no data to test on")
     if dense is None:
-        return _card("Accuracy", _percent(pruned), "on validation data", "blue")
+        return _card("Accuracy", page.percent(pruned), "on validation data", "blue")
     points = 100 * (pruned - dense)
     text = f"{points:+.1f} points on validation data".replace("-", "−")
-    return _card("Accuracy", _change(_percent(dense), _percent(pruned)), text, "blue")
+    return _card("Accuracy", _change(page.percent(dense), page.percent(pruned)), text, "blue")
 
 
 def _card(title: str, value: str | None, text: str, kind: str = "") -> str:
@@ -149,28 +134,28 @@ def _layers(layers: Iterable[Json]) -> str:
         rows.append(
             f'<tr><td class="name">{escape(str(layer["path"]))}</td>'
             f'<td class="word">{escape(str(layer["pattern"]))}</td>'
-            f'<td class="num">{_percent(asked)}</td>'
-            f'<td class="num{off}">{_percent(got, 2)}</td>'
+            f'<td class="num">{page.percent(asked)}</td>'
+            f'<td class="num{off}">{page.percent(got, 2)}</td>'
             f"<td>{_bar(asked, got)}</td>"
             f'<td class="num">{layer["zeros"]:,}</td><td class="num">{layer["weights"]:,}</td></tr>'
         )
     head = ("Layer", "Pattern", "#Requested", "#Achieved", "Kept", "#Zeros", "#Weights")
-    return _table("Layers", head, rows)
+    return page.table("Layers", head, rows)
 
 
 def _levels(levels: Iterable[Json], shared: Json | None) -> str:
     rows = [
-        f'<tr><td class="num">{_percent(level["sparsity"])}</td>'
-        f'<td class="num">{_percent(level["achieved"], 2)}</td>'
+        f'<tr><td class="num">{page.percent(level["sparsity"])}</td>'
+        f'<td class="num">{page.percent(level["achieved"], 2)}</td>'
         f"<td>{_bar(level['sparsity'], level['achieved'])}</td>"
         f'<td class="num">{level["nonzeros"]:,}</td>'
-        f'<td class="num">{"–" if level["accuracy"] is None else _percent(level["accuracy"])}</td>'
+        f'<td class="num">{_known(level["accuracy"])}</td>'
         f'<td class="num">{_size(level["bytes"])}</td></tr>'
         for level in levels
     ]
     head = ("#Level", "#Achieved", "Kept", "#Parameters left", "#Accuracy", "#File of its own")
     words = f'<div class="sheet"><p>{_shared_words(shared)}</p></div>' if shared and rows else ""
-    return _table("Nested levels", head, rows) + words
+    return page.table("Nested levels", head, rows) + words
 
 
 def _shared_words(shared: Json) -> str:
@@ -183,7 +168,7 @@ def _shared_words(shared: Json) -> str:
     )
     if shared["break_even"] is not None:
         words += (
-            f" Indices cost what zeros save at {_percent(shared['break_even'])} zeros in the "
+            f" Indices cost what zeros save at {page.percent(shared['break_even'])} zeros in the "
             "loosest level."
         )
     return words
@@ -206,7 +191,7 @@ def _measured(measured: Json | None) -> str:
         rows.append(
             f'<tr><td class="name">{escape(str(layer))}</td>'
             f'<td class="word">{escape(str(cell["pattern"] or "–"))}</td>'
-            f'<td class="num">{_percent(cell["kept"])}</td><td class="num">{cell["batch"]}</td>'
+            f'<td class="num">{page.percent(cell["kept"])}</td><td class="num">{cell["batch"]}</td>'
             f'<td class="word">{escape(str(cell["device"]))}, {escape(str(cell["dtype"]))}</td>'
             f'<td class="word">{escape(str(cell["ran"]))}</td>'
             f'<td class="num">{cell["dense_ms"]:.3f}</td><td class="num">{cell["ms"]:.3f}</td>'
@@ -214,7 +199,7 @@ def _measured(measured: Json | None) -> str:
             f'<td class="num">±{100 * cell["spread"]:.0f} %</td></tr>'
         )
     head = ("Layer", "Pattern", "#Kept", "#Batch", "On", "Ran", "#Dense ms", "#ms", "#Speed-up")
-    return _table("Measured time", (*head, "#Spread"), rows)
+    return page.table("Measured time", (*head, "#Spread"), rows)
 
 
 def _exports(exports: Iterable[Json]) -> str:
@@ -233,7 +218,7 @@ def _exports(exports: Iterable[Json]) -> str:
         if "shared" in export:
             rows.append(f'<tr><td colspan="6">{_shared_words(export["shared"])}</td></tr>')
     head = ("File", "Format", "#Bytes", "#Dense", "Read back", "Notes")
-    return _table("Exports", head, rows)
+    return page.table("Exports", head, rows)
 
 
 def _plan(plan: Json | None) -> str:
@@ -241,76 +226,29 @@ def _plan(plan: Json | None) -> str:
         return ""
     rows = [
         f'<tr><td class="name">{escape(str(rule.get("layers", "")))}</td>'
-        f"<td>{_words(rule.get('pattern'))}</td><td>{_words(rule.get('criterion'))}</td>"
+        f"<td>{page.words(rule.get('pattern'))}</td><td>{page.words(rule.get('criterion'))}</td>"
         f'<td class="num">{_share(rule.get("sparsity"))}</td></tr>'
         for rule in plan.get("rules") or ()
     ]
-    table = _table("Plan", ("Layers", "Pattern", "Criterion", "#Sparsity"), rows)
+    table = page.table("Plan", ("Layers", "Pattern", "Criterion", "#Sparsity"), rows)
     keys = ("allocation", "schedule", "training", "seed")
-    facts = _facts({key: _words(plan[key]) for key in keys if plan.get(key) is not None})
+    facts = page.facts({key: page.words(plan[key]) for key in keys if plan.get(key) is not None})
     text = escape(json.dumps(plan, indent=2, ensure_ascii=False))
     whole = f"<details><summary>The plan as JSON</summary><pre>{text}</pre></details>"
     title = "" if table else "<h2>Plan</h2>"
     return f'{title}{table}<div class="sheet" style="margin-top:12px">{facts}{whole}</div>'
 
 
-def _machine(report: Json) -> str:
-    measured = report.get("measured") or {}
-    facts = {**(report.get("machine") or {}), **(measured.get("machine") or {})}
-    if report.get("hash"):
-        facts["weights (SHA-256)"] = report["hash"]
-    shown = {key: _words(value) for key, value in facts.items() if value not in (None, "", [], {})}
-    return f'<h2>Machine</h2><div class="sheet">{_facts(shown)}</div>' if shown else ""
-
-
-def _notes(notes: Iterable[Any]) -> str:
-    items = "".join(f"<li>{escape(str(note))}</li>" for note in notes)
-    return f'<h2>Notes</h2><div class="sheet"><ul>{items}</ul></div>' if items else ""
-
-
-def _table(title: str, head: Iterable[str], rows: list[str]) -> str:
-    """A titled table of ready rows, nothing without rows; ``#`` marks a column of numbers."""
-    if not rows:
-        return ""
-    cells = "".join(
-        f'<th class="num">{name[1:]}</th>' if name.startswith("#") else f"<th>{name}</th>"
-        for name in head
-    )
-    body = "\n".join(rows)
-    return (
-        f'<h2>{title}</h2><div class="sheet"><table><thead><tr>{cells}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody></table></div>"
-    )
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    items = "".join(
-        f"<dt>{escape(key.replace('_', ' '))}</dt><dd>{value}</dd>" for key, value in facts.items()
-    )
-    return f'<dl class="facts">{items}</dl>'
-
-
-def _words(value: Any) -> str:
-    """A setting as a plan writes it, escaped: ``agp``, or ``agp (end 500, every 10)``."""
-    if isinstance(value, Mapping):
-        rest = ", ".join(f"{k} {v}" for k, v in value.items() if k != "kind")
-        kind = str(value.get("kind", ""))
-        return escape(f"{kind} ({rest})" if kind and rest else kind or rest)
-    if isinstance(value, (list, tuple)):
-        return escape(", ".join(str(item) for item in value))
-    return escape("" if value is None else str(value))
-
-
 def _change(before: str, after: str) -> str:
     return f"<i>{escape(before)} →</i> {escape(after)}"
 
 
+def _known(value: float | None) -> str:
+    return "–" if value is None else page.percent(value)
+
+
 def _share(value: float | None) -> str:
-    return "as the pattern says" if value is None else _percent(value)
-
-
-def _percent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f} %"
+    return "as the pattern says" if value is None else page.percent(value)
 
 
 def _size(count: int) -> str:

@@ -1,0 +1,89 @@
+"""S1's single layers (figures 11 to 14): group-wise over sparsity, and what its steps take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...kernels.dispatch.candidates import GATHER
+from ...kernels.dispatch.memory import Memory
+from ...kernels.dispatch.noise import slowdown
+from ...kernels.dispatch.race import DENSE, Form, race
+from ..dependencies import first_line
+from ..errors import is_out_of_memory
+from .off_the_shelf import IM2COL, SELECT, THINNED, GemmLayer, ThinnedConv
+from .paper_cells import figures, fused
+from .stages import Staged, time_steps
+
+Json = dict[str, Any]
+SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 0.9)
+_CPU_BATCH = 4
+"""Of the convolution on the CPU, where S1's 64 take many seconds a pass."""
+
+
+@torch.inference_mode()
+def layer_cells(
+    device: torch.device, memory: Memory, seconds: float, check: Callable[[], object]
+) -> Iterator[Json]:
+    """One cell for each layer, sparsity and form; rows with ``error`` where one could not run.
+
+    A convolution of 512 channels to 512, 3x3 on 28x28, and a linear layer of 4096 to 4096 at batch
+    64. Forms: ``select`` (the paper's way, with its ``steps``), ``thinned`` (convolution only) and
+    ``gather`` (ours); columns are left out at random.
+    """
+    batch = 64 if device.type == "cuda" else _CPU_BATCH
+    conv = nn.Conv2d(512, 512, 3, padding=1, device=device)
+    linear = nn.Linear(4096, 4096, device=device)
+    layers = (
+        ("convolution 512→512, 3×3, 28×28", conv, (batch, 512, 28, 28)),
+        ("linear 4096→4096", linear, (64, 4096)),
+    )
+    for name, layer, shape in layers:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(shape, generator=generator).to(device)
+        order = torch.randperm(layer.weight[0].numel(), generator=generator).to(device)
+        for sparsity in SPARSITIES:
+            check()
+            row = {
+                "model": "single layer",
+                "layer": name,
+                "pattern": "group",
+                "kept": 1 - round(sparsity * len(order)) / len(order),
+                "batch": len(x),
+                "dtype": "float32",
+                "device": device.type,
+            }
+            mask = (order >= round(sparsity * len(order))).expand(len(layer.weight), -1)
+            try:
+                slowed = slowdown(device, memory)
+                yield from _cells(row, layer, mask, x, slowed, seconds, check)
+            except (RuntimeError, MemoryError) as error:
+                why = "does not fit in memory" if is_out_of_memory(error) else first_line(error)
+                yield {**row, "error": why}
+
+
+def _cells(
+    row: Json,
+    layer: nn.Module,
+    mask: Tensor,
+    x: Tensor,
+    slowed: float,
+    seconds: float,
+    check: Callable[[], object],
+) -> Iterator[Json]:
+    raced = {DENSE: layer, SELECT: GemmLayer(layer, mask), GATHER: fused(layer, mask)}
+    names = {SELECT: "select", GATHER: "gather"}
+    if isinstance(layer, nn.Conv2d):
+        raced |= {IM2COL: GemmLayer(layer), THINNED: ThinnedConv(layer, mask)}
+        names[THINNED] = "thinned"
+    forms = [Form(path, module, (x,), {}) for path, module in raced.items()]
+    times = race(forms, seconds=seconds, device=x.device.type, check=check)
+    for path, form in names.items():
+        module, steps = raced[path], []
+        if isinstance(module, Staged):
+            parts = time_steps(module, x, seconds=seconds / 4, check=check)
+            steps = [{"path": path, "parts": parts}]
+        yield {**row, "form": form, **figures(times, path, slowed), "steps": steps}

@@ -12,6 +12,8 @@ from ...kernels.dispatch.candidates import MAY_WIN, Limits
 from ...kernels.dispatch.peaks import Peaks, peaks
 from ...kernels.dispatch.race import DENSE
 from ...kernels.dispatch.stopwatch import Answer, Stopwatch
+from ...kernels.dispatch.timing import time_steps
+from ...kernels.modules.steps import steps
 from ...kernels.modules.work import Work, work
 from ..dependencies import Channels, trace
 from ..errors import BadInput
@@ -37,14 +39,24 @@ class Task:
 
 
 class Bench:
-    """One setting's model and stopwatch. `lone` are the layers that can't run alone."""
+    """One setting's model and stopwatch; `digest` is that of the weights.
+
+    `limits` say which forms are tried, `by_steps` that their steps are timed too. `lone` are the
+    layers that can't run alone, `misfits` the patterns that don't fit, in words.
+    """
 
     def __init__(
-        self, rig: Rig, stopwatch: Stopwatch, digest: str, limits: Limits = MAY_WIN
+        self,
+        rig: Rig,
+        stopwatch: Stopwatch,
+        digest: str,
+        limits: Limits = MAY_WIN,
+        by_steps: bool = False,
     ) -> None:
         self.lone: list[str] = []
         self.misfits: dict[str, str] = {}
         self._rig, self._stopwatch, self._digest, self._limits = rig, stopwatch, digest, limits
+        self._by_steps = by_steps
         self.peaks: Peaks = peaks(rig.device, rig.dtypes, stopwatch.memory)
 
     def pruned(
@@ -121,7 +133,7 @@ class Bench:
             **_figures(answer),
             "cached": answer.remembered,
             "crossover": None,
-            "steps": [],
+            "steps": self._steps(contest, answer) if self._by_steps and task.layer else [],
         }
         done = self._work(contest, ran)
         cell["roofline"] = self.peaks.roofline(done, dtype, cell["ms"])
@@ -138,6 +150,27 @@ class Bench:
         found = work(form.module, form.args, form.kwargs)
         self._stopwatch.memory.put(question, {"operations": found.operations, "bytes": found.bytes})
         return found
+
+    def _steps(self, contest: Contest, answer: Answer) -> list[Json]:
+        """What the steps of each form take, that which ran first."""
+        ran = answer.winner
+        paths = [ran, *(path for path in answer.times if path != ran)]
+        return [{"path": path, "parts": self._parts(contest, path)} for path in paths]
+
+    def _parts(self, contest: Contest, path: str) -> list[Json]:
+        """``{"name", "ms"}`` of each step of one form; found once."""
+        question = {**contest.question, "steps of": path}
+        known = self._stopwatch.memory.get(question)
+        if known is None:
+            form = contest.form(path)
+            known = time_steps(
+                steps(form.module, form.args[0]),
+                seconds=self._stopwatch.seconds / 2,
+                device=self._rig.device.type,
+                check=self._stopwatch.check,
+            )
+            self._stopwatch.memory.put(question, known)
+        return [{"name": name, "ms": ms} for name, ms in known.items()]
 
     def _whole(self, trial: Trial) -> Task:
         contest = partial(whole, self._rig, trial, self._digest)

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--patterns", help="comma-separated, such as group,filter")
     add("--sparsities", help="comma-separated, such as 0.5,0.75")
     add("--layers", help="comma-separated globs; default: all")
+    add("--steps", action="store_true", help="also time the steps of each form")
     add("--every", action="store_true", help="also time the forms that are known to lose")
     add("--fresh", action="store_true", help="ignore what was measured before")
     add("--table", metavar="FILE.json", help="write the latency table, also when stopped")
@@ -51,6 +52,7 @@ def run(
         sparsities=_sparsities(args.sparsities),
         dtypes=_words(args.dtypes),
         devices=_words(args.device) or ("auto",),
+        steps=args.steps,
         every=args.every,
         fresh=args.fresh,
         save=Path(args.table) if args.table else None,

@@ -76,7 +76,9 @@ class Run:
         for part, setting in enumerate(settings):
             try:
                 limits = EVERY if self._request.every else MAY_WIN
-                bench = Bench(Rig(self._model, setting), stopwatch, self._digest, limits)
+                by_steps = self._request.steps
+                rig = Rig(self._model, setting)
+                bench = Bench(rig, stopwatch, self._digest, limits, by_steps)
                 total, tasks = self._tasks(bench, chosen)
             except BadInput as error:
                 if len(settings) == 1:

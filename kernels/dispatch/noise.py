@@ -44,14 +44,15 @@ def in_doubt(times: Mapping[str, Timing], dense: str, slowdown: float) -> bool:
 def slowdown(device: torch.device, memory: Memory) -> float:
     """How much longer a fixed product of matrices takes now than when it was the fastest here."""
     question = {"what": "calibration", **facts(device)}
-    known, now = memory.get(question), _fixed_work(device)
+    known, now = memory.get(question), fixed_work(device)
     if known is None or now < known["ms"]:
         memory.put(question, {"ms": now})
         return 1.0
     return now / float(known["ms"])
 
 
-def _fixed_work(device: torch.device) -> float:
+def fixed_work(device: torch.device) -> float:
+    """Milliseconds of the fixed product of matrices, now."""
     side, clock = _SIDES[device.type], clock_of(device.type)
     matrix = torch.ones(side, side, device=device)
     with torch.inference_mode():

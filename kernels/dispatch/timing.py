@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -77,6 +77,25 @@ def time_interleaved(
                 check()
                 samples[name].append(clock(candidates[name], calls[name]) / calls[name])
     return {name: _timing(samples[name]) for name in names}
+
+
+def time_steps(
+    steps: Sequence[tuple[str, Callable[[], object]]],
+    *,
+    seconds: float = 0.2,
+    device: str = "cpu",
+    check: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
+    """Milliseconds of the steps by name, those of one name together; arguments as above.
+
+    Each step is timed by itself, interleaved with the others, so that noise changes none alone.
+    """
+    calls = {index: call for index, (_, call) in enumerate(steps)}
+    timings = time_interleaved(calls, seconds=seconds, device=device, check=check)
+    total: dict[str, float] = {}
+    for index, (name, _) in enumerate(steps):
+        total[name] = total.get(name, 0.0) + timings[index].median_ms
+    return total
 
 
 def clock_of(device: str) -> Clock:

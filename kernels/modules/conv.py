@@ -113,13 +113,19 @@ class SparseConv(SparseLayer):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == len(self.window.kernel) + 1:
             return self.forward(x.unsqueeze(0)).squeeze(0)
-        if any(self.padding):
-            x = F.pad(x, self.padding, self.padding_mode)
-        return self._gathered(x) if self.form == "grouped" else self._patched(x)
+        x = self.padded(x)
+        if self.form == "grouped":
+            return self._gathered(x)
+        patches, outputs = self.patches(x)
+        return self.by_patches(patches).unflatten(2, outputs)
+
+    def padded(self, x: Tensor) -> Tensor:
+        """The input with what goes around it beside the window's own padding."""
+        return F.pad(x, self.padding, self.padding_mode) if any(self.padding) else x
 
     def _gathered(self, x: Tensor) -> Tensor:
         if x.is_cpu and not self.as_operator(x) and not launchable(x):
-            return grouped_conv_cpu(x, self.values, self.bias, self._plan(x), self.groups)
+            return grouped_conv_cpu(x, self.values, self.bias, self.plan(x), self.groups)
         window = self.window
         run = grouped_conv if self.as_operator(x) else run_grouped_conv
         return run(
@@ -134,17 +140,18 @@ class SparseConv(SparseLayer):
             self.groups,
         )
 
-    def _plan(self, x: Tensor) -> Gather:
+    def plan(self, x: Tensor) -> Gather:
         """The plan for inputs like `x`; the last one is remembered."""
         key = x.shape, x.dtype, x.is_contiguous(), state_of(self.kept)
         if self._planned is None or self._planned[0] != key:
             self._planned = key, Gather.plan(self.window, self.kept, x, self.groups)
         return self._planned[1]
 
-    def _patched(self, x: Tensor) -> Tensor:
-        """The product with the patches, which are made whole by one copy.
+    def patches(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """What the kernel sees at each pixel: [n, pixels, in], made whole by one copy; output size.
 
-        The CPU has them as columns, which are rows of images and so copied in long runs.
+        The CPU has them as columns, which are rows of images and so copied in long runs. `x` has
+        its `padding` around it already.
         """
         window = self.window
         around = [side for pair in reversed(window.padding) for side in pair]
@@ -153,19 +160,21 @@ class SparseConv(SparseLayer):
         for dim, (taps, step, far) in enumerate(walks, 2):
             x = x.unfold(dim, far * (taps - 1) + 1, step)[..., ::far]
         dims = len(window.kernel)
-        outputs = x.shape[2 : 2 + dims]
+        outputs = tuple(x.shape[2 : 2 + dims])
         pixels, places = range(2, 2 + dims), range(2 + dims, 2 + 2 * dims)
         shape = (x.shape[0], self.sizes[1], math.prod(outputs))
         if launchable(x):
-            patches = x.permute(0, *pixels, 1, *places).reshape(shape[0], shape[2], shape[1])
+            whole = x.permute(0, *pixels, 1, *places).reshape(shape[0], shape[2], shape[1])
         else:
-            patches = x.permute(0, 1, *places, *pixels).reshape(shape).transpose(1, 2)
-        matrix = self.matrix_on_cpu(x)
+            whole = x.permute(0, 1, *places, *pixels).reshape(shape).transpose(1, 2)
+        return whole, outputs
+
+    def by_patches(self, patches: Tensor) -> Tensor:
+        """The product with patches [n, pixels, in]: [n, out, pixels]."""
+        matrix = self.matrix_on_cpu(patches)
         if matrix is not None and matrix.block == 1:
-            y = _by_pixels(matrix, patches.transpose(1, 2), self.bias)
-        else:
-            y = self.multiply(patches).transpose(1, 2)
-        return y.unflatten(2, outputs)
+            return _by_pixels(matrix, patches.transpose(1, 2), self.bias)
+        return self.multiply(patches).transpose(1, 2)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_planned": None}

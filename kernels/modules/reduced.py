@@ -64,9 +64,16 @@ class ReducedLayer(nn.Module):
         return cls(small.train(module.training), len(matrix), inputs, outputs, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.inputs is not None:
-            x = select(x, x.dim() - self.behind - 1, self.inputs)
-        y: Tensor = self.layer(x)
+        return self.placed(self.layer(self.selected(x)))
+
+    def selected(self, x: Tensor) -> Tensor:
+        """The input channels that the smaller layer reads."""
+        if self.inputs is None:
+            return x
+        return select(x, x.dim() - self.behind - 1, self.inputs)
+
+    def placed(self, y: Tensor) -> Tensor:
+        """What the smaller layer gave, among all outputs."""
         if self.outputs is None:
             return y
         dim = y.dim() - self.behind - 1

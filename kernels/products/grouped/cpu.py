@@ -136,25 +136,23 @@ def grouped_conv_cpu(
     biases = [None] * groups if bias is None else bias.chunk(groups)
     parts = (result.chunk(groups, 1), x.chunk(groups, 1), weight.chunk(groups), biases)
     for target, given, rows, each in zip(*parts, strict=True):
-        source = given.contiguous() if gather.direct else given
-        _convolve(target, source, rows, each, gather)
+        _convolve(target, given, rows, each, gather)
     return result
 
 
-def _convolve(
-    result: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, gather: Gather
-) -> None:
-    """Write the convolution into `result` [n, out, *outputs], contiguous or channels-last."""
-    out, kept = weight.shape
-    last = result.stride(1) == 1 and result.stride(-1) != 1
+def gathered(x: Tensor, gather: Gather) -> Iterator[tuple[slice, slice, Tensor]]:
+    """The rows that each piece's product reads, after the piece's images and output rows.
+
+    They are [kept, pixels of the piece], and the next piece overwrites them. `x` [n, c, *size] is
+    of one group and of two or three dimensions.
+    """
+    x = x.contiguous() if gather.direct else x
     run = gather.outputs[-1]
     tile = x
     if not gather.direct:
         tile = x.new_empty(gather.tile)
         _clear_borders(tile, gather.window, x.shape)
     room = x.new_empty(gather.starts.numel(), run)
-    pixels = gather.rows * math.prod(gather.outputs[1:])
-    spare = x.new_empty(out * gather.images * pixels if gather.images > 1 and not last else 0)
     for images, rows in gather.pieces(len(x)):
         count, height = images.stop - images.start, rows.stop - rows.start
         source = tile
@@ -163,19 +161,31 @@ def _convolve(
         else:
             _fill(tile[:count], x[images], gather.window, rows)
         starts = gather.starts[:, :count, :height].reshape(-1)
-        gathered = room[: len(starts)]
-        torch.index_select(_runs(source, run), 0, starts, out=gathered)
-        gathered = gathered.view(kept, count * height * math.prod(gather.outputs[1:]))
+        found = room[: len(starts)]
+        torch.index_select(_runs(source, run), 0, starts, out=found)
+        pixels = count * height * math.prod(gather.outputs[1:])
+        yield images, rows, found.view(len(gather.starts), pixels)
+
+
+def _convolve(
+    result: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, gather: Gather
+) -> None:
+    """Write the convolution into `result` [n, out, *outputs], contiguous or channels-last."""
+    out = len(weight)
+    last = result.stride(1) == 1 and result.stride(-1) != 1
+    pixels = gather.rows * math.prod(gather.outputs[1:])
+    spare = x.new_empty(out * gather.images * pixels if gather.images > 1 and not last else 0)
+    column = None if bias is None else bias[:, None]
+    for images, rows, given in gathered(x, gather):
+        count = images.stop - images.start
         if last:
             target = result.movedim(1, -1)[images, rows].view(-1, out)
-            _multiply(gathered.t(), weight.t(), bias, target)
-            continue
-        column = None if bias is None else bias[:, None]
-        if count == 1:
-            _multiply(weight, gathered, column, result[images.start][:, rows].view(out, -1))
+            _multiply(given.t(), weight.t(), bias, target)
+        elif count == 1:
+            _multiply(weight, given, column, result[images.start][:, rows].view(out, -1))
         else:
-            product = spare[: out * gathered.shape[1]].view(out, -1)
-            _multiply(weight, gathered, column, product)
+            product = spare[: out * given.shape[1]].view(out, -1)
+            _multiply(weight, given, column, product)
             flat = result[images].view(count, out, -1)
             flat.copy_(product.view(out, count, -1).transpose(0, 1))
 

@@ -74,7 +74,7 @@ def test_a_race_in_doubt_is_held_twice_claims_nothing_and_is_not_remembered(tmp_
 
 def test_the_fixed_work_is_compared_with_the_fastest_it_ever_was(tmp_path, monkeypatch):
     took = iter([2.0, 4.0, 1.0, 3.0])
-    monkeypatch.setattr(noise, "_fixed_work", lambda device: next(took))
+    monkeypatch.setattr(noise, "fixed_work", lambda device: next(took))
     memory = Memory(tmp_path)
     found = [noise.slowdown(CPU, memory) for _ in range(3)]
     assert found == [1.0, 2.0, 1.0]

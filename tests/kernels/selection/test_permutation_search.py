@@ -15,10 +15,11 @@ def random(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("places", "channels", "rows"), [(8, 8, 5), (1, 70, 33), (66, 3, 64), (20, 65, 300), (4, 4, 0)]
+    ("places", "channels", "rows"),
+    [(8, 8, 5), (1, 70, 33), (66, 3, 64), (20, 65, 300), (4, 4, 0), (0, 3, 5), (3, 0, 5)],
 )
 def test_sums_of_the_larger(backend, places, channels, rows):
-    limits, columns = random(places, rows), random(channels + 1, rows)[1:]
+    limits, columns = random(rows, places).t(), random(channels + 1, rows)[1:]
     with backend.active():
         sums = larger_sums(limits.to(backend.device), columns.to(backend.device)).cpu()
     expected = reference.larger_sums(limits, columns)

@@ -38,7 +38,10 @@ def test_a_process_that_never_starts_ends_it() -> None:
 def test_rows_without_a_gpu(tmp_path: Path) -> None:
     """A few of each kind; the whole dry run is the same with no --only."""
     script = Path(__file__).with_name("bench_gpu.py")
-    only = "products/(grouped|CSR)|conv fp32|bitmap 50%|gradients|cut/one|dispatcher/64.*batch 1,"
+    only = (
+        "products/(grouped|CSR)|conv fp32|bitmap 50%|gradients|moving|cut/one|"
+        "dispatcher/64.*batch 1,"
+    )
     out = tmp_path / "gpu.md"
     command = [sys.executable, script, "--device", "cpu", "--quick", "--only", only, "--out", out]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

@@ -13,6 +13,7 @@ from secateur.tests.bench.gpu import (
     grouped,
     layers,
     machine,
+    moving,
     picking,
     scattered,
     selection,
@@ -140,5 +141,12 @@ def topics() -> list[Topic]:
             "cuBLAS fp16",
             partial(small_batch.runs, topic="nm", n=2, m=4),
             10,
+        ),
+        Topic(
+            "moving",
+            "Packing, pooling and choosing, 67M entries, fp16",
+            "torch",
+            partial(moving.cases, topic="moving"),
+            12,
         ),
     ]

@@ -63,6 +63,22 @@ def test_any_format_becomes_any_other(out, ins, density, seed, dtype) -> None:
             assert torch.equal(target.from_parts(second.parts(), second.meta()).to_dense(), matrix)
 
 
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(13, 37), (5, 0), (0, 7)])
+def test_conversions_stay_where_the_matrix_is(backend, dtype, shape) -> None:
+    matrix = scattered(*shape, 0.3, seed=3, dtype=dtype)
+    given = matrix.t().contiguous().to(backend.device).t()  # not contiguous
+    with backend.active():
+        for kind, cls in FORMATS.items():
+            first = convert(Dense.from_dense(given), cls, **SETTINGS.get(kind, {}))
+            for other, target in FORMATS.items():
+                second = convert(first, target, **SETTINGS.get(other, {}))
+                places = {part.device.type for part in second.parts().values()}
+                assert places <= {backend.device.type}, (kind, other)
+                assert torch.equal(second.to_dense().cpu(), matrix), (kind, other)
+
+
 @settings(deadline=None, max_examples=40)
 @given(out=st.integers(1, 12), ins=st.integers(1, 20), seed=st.integers(0, 2**31))
 def test_from_a_conversion_and_from_the_matrix_is_the_same(out, ins, seed) -> None:

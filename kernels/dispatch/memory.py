@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..folders import cache_folder
+
 Json = dict[str, Any]
 
 
 def default_folder() -> Path:
-    """Where this person's measurements are kept: the platform's folder for caches."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "secateur" / "measured"
+    """Where this person's measurements are kept."""
+    return cache_folder() / "measured"
 
 
 class Memory:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from math import inf
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..compiled.jit import ready
 from .nm_mask import keep_n_of_m_cuda, serves
 from .radix_select import lowest_of_all
-from .threshold import STRETCH
 
 _LONGEST_COMPARED = 64
 _SMALL_STRETCH = 1 << 18
@@ -128,51 +127,15 @@ def keep_n_of_m(scores: Tensor, n: int, m: int, step: int = 1) -> Tensor:
     """
     if serves(scores, m):
         return keep_n_of_m_cuda(scores, n, m, step)
+    if scores.is_cpu and 1 < m <= _LONGEST_COMPARED and ready():
+        from ..compiled import n_of_m
+
+        return n_of_m.keep_n_of_m(scores, n, m, step)
     columns = scores.shape[1]
-    width = m * step
     padded = scores.detach().float()
-    if columns % width:
-        padded = torch.nn.functional.pad(padded, (0, -columns % width), value=-inf)
-    if m > _LONGEST_COMPARED:
-        kept = _sorted(padded.reshape(-1, m, step), n)
-    else:
-        kept = _compared(padded.reshape(-1), n, m, step)
-    return kept.view(padded.shape)[:, :columns].contiguous()
-
-
-def _sorted(runs: Tensor, n: int) -> Tensor:
-    """The bool mask that keeps the `n` highest along the middle of `runs` [count, m, step]."""
+    if columns % (m * step):
+        padded = torch.nn.functional.pad(padded, (0, -columns % (m * step)), value=-inf)
+    runs = padded.reshape(-1, m, step)
     order = torch.argsort(runs, dim=1, stable=True)
-    kept = torch.zeros_like(runs, dtype=torch.bool)
-    return kept.scatter_(1, order[:, runs.shape[1] - n :], True)
-
-
-def _compared(flat: Tensor, n: int, m: int, step: int) -> Tensor:
-    """Keep the `n` highest of every run by comparing, many times a sort's speed.
-
-    An entry's rank is how many of its run go before it. Each entry is compared with the next of its
-    run, then with the one after that and so on: whole stretches at once, where they lie.
-    """
-    kept = torch.empty_like(flat, dtype=torch.bool)
-    size = max(1, STRETCH // (m * step)) * m * step if flat.device.type == "cpu" else len(flat)
-    run = torch.arange(m, dtype=torch.uint8, device=flat.device).repeat_interleave(step)
-    places = run.repeat(min(size, len(flat)) // len(run))
-    follows = torch.stack([places < m - apart for apart in range(m)]).view(torch.uint8)
-    # If every other entry of the run came later than an entry, only those before it would count.
-    most = m - 1 - places
-    entries: Any = flat, kept, follows, most
-    if flat.device.type == "cpu":
-        # The same operations on arrays start several times faster than those on tensors.
-        entries = [tensor.numpy() for tensor in entries]
-    scores, chosen, follows, most = entries
-    for start in range(0, len(scores), max(1, size)):
-        part = scores[start : start + size]
-        ranks = most[: len(part)] * 1
-        for apart in range(1, m):
-            by = apart * step
-            before = (part[:-by] <= part[by:]).view(follows.dtype)
-            before &= follows[apart][: len(before)]
-            ranks[:-by] -= before
-            ranks[by:] += before
-        chosen[start : start + size] = ranks >= m - n
-    return kept
+    kept = torch.zeros_like(runs, dtype=torch.bool).scatter_(1, order[:, m - n :], True)
+    return kept.view(padded.shape)[:, :columns].contiguous()

@@ -1,0 +1,143 @@
+"""Vectors of numbers as values in compiled loops, so that their speed hangs on no vectoriser.
+
+A vector may be wider than the processor's: LLVM cuts it into as many registers as it takes. None
+of the functions checks bounds, and places count entries from the start of the array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic, models, register_model
+
+Emit = Callable[..., Any]
+
+# What emits its own instructions; the second kind with arguments that are constants.
+_emitted: Callable[[Emit], Any] = intrinsic
+_constant: Callable[[Emit], Any] = intrinsic(prefer_literal=True)
+
+_FUSED = ("contract", "nsz")
+_INT32 = ir.IntType(32)
+
+
+class Vector(types.Type):
+    """The type of `lanes` numbers of one dtype side by side."""
+
+    def __init__(self, number: Any, lanes: int) -> None:
+        super().__init__(name=f"{number} x {lanes}")
+        self.lanes = lanes
+        single = ir.FloatType() if number == types.float32 else ir.IntType(number.bitwidth)
+        self.ir = ir.VectorType(single, lanes)
+
+
+@register_model(Vector)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Vector) -> None:
+        super().__init__(manager, kind, kind.ir)
+
+
+def _at(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Any:
+    """The address of an entry of an array."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [place])
+
+
+@_constant
+def load(typing: Any, array: Any, place: Any, lanes: Any) -> Any:
+    """The `lanes` (constant) entries of an array of float32 or uint8 from `place` on."""
+    result = Vector(array.dtype, lanes.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _at(context, builder, array, args[0], args[1])
+        return builder.load(builder.bitcast(address, result.ir.as_pointer()), align=1)
+
+    return result(array, types.intp, lanes), emit
+
+
+@_emitted
+def store(typing: Any, array: Any, place: Any, vector: Any) -> Any:
+    """Write a vector into an array of its dtype from `place` on."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address = _at(context, builder, array, args[0], args[1])
+        builder.store(args[2], builder.bitcast(address, vector.ir.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), emit
+
+
+@_constant
+def splat(typing: Any, number: Any, lanes: Any) -> Any:
+    """A vector of `lanes` (constant) times the same number."""
+    result = Vector(types.float32, lanes.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        single = ir.Constant(result.ir, ir.Undefined)
+        single = builder.insert_element(single, args[0], _INT32(0))
+        return _shuffle(builder, single, single, [0] * result.lanes)
+
+    return result(types.float32, lanes), emit
+
+
+@_emitted
+def as_bytes(typing: Any, vector: Any) -> Any:
+    """Whole numbers from 0 to 127 as uint8."""
+    result = Vector(types.uint8, vector.lanes)
+    return result(vector), lambda c, builder, s, args: builder.fptosi(args[0], result.ir)
+
+
+@_emitted
+def largest(typing: Any, vector: Any) -> Any:
+    """The largest entry."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.FloatType(), [vector.ir])
+        name = f"llvm.vector.reduce.fmax.v{vector.lanes}f32"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        return builder.call(function, [args[0]], fastmath=("nnan", "nsz"))
+
+    return types.float32(vector), emit
+
+
+def _of_two(doc: str, make: Emit) -> Any:
+    def typed(typing: Any, a: Any, b: Any) -> Any:
+        return a(a, a), lambda context, builder, signature, args: make(builder, *args)
+
+    typed.__doc__ = doc
+    return _emitted(typed)
+
+
+def _shuffle(builder: Any, a: Any, b: Any, places: list[int]) -> Any:
+    kind = ir.VectorType(_INT32, len(places))
+    return builder.shuffle_vector(a, b, ir.Constant(kind, places))
+
+
+def _compared(relation: str) -> Emit:
+    return lambda b, x, y: b.uitofp(b.fcmp_ordered(relation, x, y), x.type)
+
+
+def _chosen(relation: str) -> Emit:
+    return lambda b, x, y: b.select(b.fcmp_ordered(relation, x, y), x, y)
+
+
+def _shuffled(places: Callable[[int], list[int]]) -> Emit:
+    return lambda b, x, y: _shuffle(b, x, y, places(x.type.count))
+
+
+def _in_turn(n: int, of: range) -> list[int]:
+    return [place + side for place in of for side in (0, n)]
+
+
+add = _of_two("The sums.", lambda b, x, y: b.fadd(x, y, flags=_FUSED))
+less = _of_two("The differences.", lambda b, x, y: b.fsub(x, y, flags=_FUSED))
+times = _of_two("The products.", lambda b, x, y: b.fmul(x, y, flags=_FUSED))
+lower = _of_two("The smaller ones.", _chosen("<"))
+higher = _of_two("The larger ones.", _chosen(">"))
+above = _of_two("1 where the first is larger, else 0.", _compared(">"))
+reach = _of_two("1 where the first is no smaller, else 0.", _compared(">="))
+evens = _of_two("Entries 0, 2, … of both.", _shuffled(lambda n: [*range(0, 2 * n, 2)]))
+odds = _of_two("Entries 1, 3, … of both.", _shuffled(lambda n: [*range(1, 2 * n, 2)]))
+heads = _of_two("First halves in turn.", _shuffled(lambda n: _in_turn(n, range(n // 2))))
+tails = _of_two("Second halves in turn.", _shuffled(lambda n: _in_turn(n, range(n // 2, n))))

@@ -57,6 +57,7 @@ class Bench:
         self.misfits: dict[str, str] = {}
         self._rig, self._stopwatch, self._digest, self._limits = rig, stopwatch, digest, limits
         self._by_steps = by_steps
+        stopwatch.check()
         self.peaks: Peaks = peaks(rig.device, rig.dtypes, stopwatch.memory)
 
     def pruned(
@@ -97,7 +98,8 @@ class Bench:
 
         def tasks() -> Iterator[Task]:
             for pattern, sparsity, fits in combinations:
-                trial = by_magnitude(model, pattern, sparsity, fits, channels)
+                check = self._stopwatch.check
+                trial = by_magnitude(model, pattern, sparsity, fits, channels, check)
                 for path in (p for p in fits if p in running):
                     contest = partial(alone, self._rig, trial, path, channels, self._limits)
                     yield Task(path, trial, word(pattern), trial.masks.density(path), contest)

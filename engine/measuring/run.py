@@ -79,6 +79,7 @@ class Run:
                 by_steps = self._request.steps
                 rig = Rig(self._model, setting)
                 bench = Bench(rig, stopwatch, self._digest, limits, by_steps)
+                check()
                 total, tasks = self._tasks(bench, chosen)
             except BadInput as error:
                 if len(settings) == 1:

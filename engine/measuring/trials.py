@@ -59,11 +59,20 @@ class Trial:
 
 
 def by_magnitude(
-    model: Model, pattern: Pattern, sparsity: float, paths: list[str], channels: Channels
+    model: Model,
+    pattern: Pattern,
+    sparsity: float,
+    paths: list[str],
+    channels: Channels,
+    check: Callable[[], object],
 ) -> Trial:
-    """One pattern on the layers at `paths`, with what goes along with removed outputs."""
+    """One pattern on the layers at `paths`, with what goes along with removed outputs.
+
+    `check` is called for each layer and may raise to stop.
+    """
     masks = Masks()
     for path, share in _wanted(model, pattern, sparsity, paths).items():
+        check()
         gemm = model.info.layer(path).gemm
         masks.layers[path] = pattern.mask(_scores(model, path), share, gemm)
         if pattern.removes:

@@ -2,12 +2,14 @@
 //   y[b, o] = bias[o] + sum over i of W[o, i] * x[b, i]
 //
 // Limit: as in bitmap.cu, bytes of W: fp16 and bf16 can win at most 1.77x with 50 %
-// zeros and 3.8x with 80 %. Here the multiplications cost nothing beside reading W, for up to 16
-// samples at once; what competes with the bytes is the unpacking: per tile of 128 entries two
-// shuffles, one count and four loads of 2 bytes per lane, by count of instructions some 8 cycles
-// of a multiprocessor. 128 dense fp16 entries come in 14 cycles on an H200 and 26 on an A100 (256
-// bytes at 18.6 and 10 bytes per cycle and multiprocessor). A model, not measured: about 1.7x on
-// an H200 however many the zeros, and close to the limit by bytes where memory is slower.
+// zeros and 3.8x with 80 %.
+// Operations: 2 * batch * out * in, zeros included; on tensor cores they cost nothing beside
+// reading W, for up to 16 samples at once. What competes with the bytes is the unpacking: per
+// tile of 128 entries two shuffles, one count and four loads of 2 bytes per lane, by count of
+// instructions some 8 cycles of a multiprocessor. 128 dense fp16 entries come in 14 cycles on an
+// H200 and 26 on an A100 (256 bytes at 18.6 and 10 bytes per cycle and multiprocessor). A model,
+// not measured: about 1.7x on an H200 however many the zeros, and close to the limit by bytes
+// where memory is slower.
 //
 // Shape (reading W: bitmap.cuh): a block takes 16 rows, two strips of tiles, and its warps take
 // their chunks in turn. Two tiles, one above the other, are the A operand of one m16n8k16 as

@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..formats.entries import lines_of, starts
+
 # Samples in one product, of CSR and of BSR: more leave the cache, fewer read the matrix too often.
 _PIECE = (64, 128)
 # What the vendor's BSR product needs a batch to be a multiple of, and where it does not.
@@ -61,11 +63,19 @@ class CpuSparse:
         whole = (down * height, across * width)
         if height == width > 1:
             return cls(shape, _quiet(torch.sparse_bsr_tensor, crow, columns, values, whole))
-        rows = torch.arange(down).repeat_interleave(crow.long().diff())
-        dense = values.new_zeros(down, across, height, width)
-        dense[rows, columns.long()] = values
-        dense = dense.transpose(1, 2).reshape(whole)[: shape[0], : shape[1]]
-        return cls.from_dense(dense, math.gcd(height, width))
+        side = math.gcd(height, width)
+        high, wide = height // side, width // side
+        squares = values.detach().reshape(-1, high, side, wide, side).transpose(2, 3)
+        number, row, column = (squares != 0).flatten(3).any(dim=3).nonzero(as_tuple=True)
+        rows = lines_of(crow, len(columns))[number] * high + row
+        places = columns.long()[number] * wide + column
+        order = (rows * (across * wide) + places).argsort()
+        kept, places = squares[number, row, column][order], places[order]
+        begins = starts(rows[order], down * high)
+        if side == 1:
+            # What a block has beyond the edges is zero, and gone.
+            return cls.from_csr(begins[: shape[0] + 1], places, kept.flatten(), shape)
+        return cls(shape, _quiet(torch.sparse_bsr_tensor, begins, places, kept, whole))
 
     @classmethod
     def from_dense(cls, matrix: Tensor, block: int = 1) -> Self:

@@ -8,14 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from secateur.kernels.formats import ELL, NM, Entries
 from secateur.kernels.modules.conv import SparseConv
 from secateur.kernels.modules.forms import FORMS, pack
 from secateur.kernels.modules.linear import SparseLinear
 from secateur.kernels.modules.operators import LINEAR
-from secateur.kernels.products import bsr
-from secateur.kernels.products.bitmap_tiles import BitmapTiles
-from secateur.kernels.products.scattered import Scattered
 from secateur.kernels.selection.select import keep_n_of_m
 
 LEARNING = [name for name, form in FORMS.items() if form.learns]
@@ -135,49 +131,3 @@ def test_a_convolution_learns_without_the_weight_whole(form):
     layer = SparseConv.from_dense(dense, form, thin(form, 64, 272), trainable=True, **sizes)
     x = torch.randn(1, 34, 15)
     assert largest_allocation(lambda: layer(x).sum().backward()) <= 64 * 272 * 4 // 4
-
-
-def test_blocks_are_sampled_a_few_at_a_time(monkeypatch):
-    mask = kept("bsr", 22, 34, 0.2)
-    packed = pack("bsr", drawn(22, 34), mask, block=4)
-    crow, columns = packed.indices.values()
-    a, b = drawn(22, 6, seed=2), drawn(34, 6, seed=3)
-    whole = bsr.sampled_blocks(crow, columns, (4, 4), a, b)
-    monkeypatch.setattr(bsr, "_AT_ONCE", 100)
-    assert torch.equal(bsr.sampled_blocks(crow, columns, (4, 4), a, b), whole)
-    wanted = torch.where(learning("bsr", mask), a @ b.t(), 0)
-    torch.testing.assert_close(whole, pack("bsr", wanted, learning("bsr", mask), block=4).values)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (8, 128), (9, 129), (20, 300), (0, 5), (5, 0)])
-def test_a_bitmap_knows_where_its_values_lie(shape):
-    mask = kept("bitmap", *shape, 0.3)
-    matrix = drawn(*shape) * mask
-    tiles = BitmapTiles.from_dense(matrix, mask)
-    rows, columns = tiles.located()
-    assert torch.equal(matrix[rows, columns], tiles.values)
-    assert len(rows) == int(mask.sum())
-
-
-def test_the_structure_is_that_of_the_matrix_and_of_its_transpose():
-    matrix = drawn(7, 9) * kept("csr", 7, 9, 0.4)
-    entries, across = Entries.of(matrix), Entries.of(matrix.t())
-    order = torch.arange(len(entries.values))
-    where = Scattered.of(entries.rows, entries.columns, order, entries.shape)
-    assert torch.equal(where.row_starts, entries.row_starts.int())
-    assert torch.equal(entries.values[where.row_places], entries.values)
-    assert torch.equal(where.column_starts, across.row_starts.int())
-    assert torch.equal(where.column_rows, across.columns.int())
-    assert torch.equal(entries.values[where.column_places], across.values)
-    assert Scattered.among(where) is None
-    found = Scattered.among([order, *where])
-    assert all(one is other for one, other in zip(found, where, strict=True))
-
-
-def test_what_fills_up_has_no_entry():
-    matrix = torch.zeros(2, 5)
-    matrix[0, 3] = 1
-    for form, stored in (("ell", ELL.from_dense(matrix)), ("nm", NM.from_dense(matrix))):
-        packed = pack(form, matrix)
-        assert len(packed.values.flatten()) == len(stored.values.flatten()) > 1
-        assert len(FORMS[form].transposes(packed)["row_places"]) == 1

@@ -182,6 +182,23 @@ def save_run(
     (folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
+def save_times(folder: Path, measured: dict[str, Any]) -> dict[str, Any]:
+    """Write what ``measure`` found of a finished run into its report, and the page anew.
+
+    Gives the report; raises BadInput for a folder that holds no finished run.
+    """
+    from .report.html import render
+
+    report = Project.open(folder).report()
+    if report is None:
+        raise BadInput(f"{folder} holds a plan that has not been run; prune first")
+    report["measured"] = measured
+    write_json(folder / "report.json", report)
+    with replacing(folder / "report.html") as temporary:
+        temporary.write_text(render(report), encoding="utf-8")
+    return report
+
+
 def save_as(
     folder: Path, address: str, arch: str | None, plan: Plan, run: Path | None = None
 ) -> None:

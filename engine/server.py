@@ -110,6 +110,7 @@ class Server:
         import torch
 
         from .. import __version__
+        from .machine import describe
 
         cuda = torch.cuda.is_available()
         return {
@@ -119,6 +120,7 @@ class Server:
             "device": "cuda" if cuda else "cpu",
             "device_name": torch.cuda.get_device_name() if cuda else "CPU",
             "threads": torch.get_num_threads(),
+            "machine": describe(),
             "pid": os.getpid(),
         }, {}
 

@@ -56,6 +56,8 @@ SPECS = (
          "Go on from the checkpoint", "play", "checkpoint"),
     Spec("measure", "&Measure", "Ctrl+M", "Time dense against sparse on this machine",
          "measure", "measure"),
+    Spec("measure_what", "&What to measure…", "Ctrl+Shift+M",
+         "Layers, patterns, sparsities, batches, and a latency table", "settings", "model"),
     Spec("restart", "&Restart engine", "Ctrl+Shift+R", "Start a fresh engine", "restart"),
     Spec("guide", "User &guide", "F1", "How everything works", "guide"),
     Spec("shortcuts", "&Shortcuts", "Ctrl+/", "All keys", "keyboard"),

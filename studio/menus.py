@@ -18,7 +18,7 @@ _MENUS: dict[str, tuple[str, ...]] = {
     ),
     "&Edit": ("+undo", "", "set_dense", "select_all", "", "search", "filter"),
     "&View": ("+docks", "", "+theme", "fit", "reset_layout"),
-    "&Run": ("prune", "pause", "cancel", "resume", "", "measure", "", "restart"),
+    "&Run": ("prune", "pause", "cancel", "resume", "", "measure", "measure_what", "", "restart"),
     "&Help": ("guide", "shortcuts", "", "about"),
 }  # fmt: skip
 

@@ -121,6 +121,7 @@ class MainWindow(QMainWindow):
                 "cancel": session.cancel,
                 "resume": session.resume_run,
                 "measure": session.measure,
+                "measure_what": self._ask_what,
                 "restart": session.restart_engine,
                 "guide": self._show_guide,
                 "shortcuts": self._show_shortcuts,
@@ -291,6 +292,11 @@ class MainWindow(QMainWindow):
         fit = getattr(self.canvas, "fit", None)
         if fit is not None:
             fit()
+
+    def _ask_what(self) -> None:
+        ask = getattr(self.canvas, "ask_what_to_measure", None)
+        if ask is not None:
+            ask()
 
     def _pause(self) -> None:
         paused = self.session.run.state == "paused"

@@ -12,15 +12,16 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from ..latency.tools import LatencyTools
+from ..latency.view import LatencyView
 from ..look.widgets import hairline, named
 from ..state.session import Session
 from .colormaps import MAPS
 from .histogram_view import HistogramView
-from .latency_view import LatencyView
 from .looks import VIEWS
 from .matrix_view import MatrixView
 from .shown import Shown
-from .tools import histogram_tools, latency_tools, weight_tools
+from .tools import histogram_tools, weight_tools
 
 TABS = ("Weights", "Mask", "Histogram", "Latency")
 _TIPS = (
@@ -50,11 +51,12 @@ class Canvas(QWidget):
         for i, (name, tip) in enumerate(zip(TABS, _TIPS, strict=True)):
             self.tabs.addTab(name)
             self.tabs.setTabToolTip(i, f"{tip}  Alt+{i + 1}")
+        self._latency_tools = LatencyTools(session, self.latency)
         self._tools = QStackedWidget()
         for widget in (
             weight_tools(self.matrix),
             histogram_tools(self.histogram),
-            latency_tools(session),
+            self._latency_tools,
         ):
             self._tools.addWidget(widget)
         self._tools.setSizePolicy(self.sizePolicy().Policy.Maximum, self.sizePolicy().Policy.Fixed)
@@ -78,12 +80,18 @@ class Canvas(QWidget):
         column.addWidget(hairline())
         column.addWidget(self._pages, 1)
         self.tabs.currentChanged.connect(self._tab_changed)
+        session.pair_changed.connect(lambda: self.show_tab("Latency"))
         self._add_shortcuts()
         self._tab_changed(0)
 
     def fit(self) -> None:
         """Show the whole matrix."""
         self.matrix.fit()
+
+    def ask_what_to_measure(self) -> None:
+        """Show what was measured, and ask what is to be measured next."""
+        self.show_tab("Latency")
+        self._latency_tools.open_panel()
 
     def show_tab(self, name: str) -> None:
         """Bring a tab of `TABS` to the front."""

@@ -8,13 +8,10 @@ from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
 
 from ..look.widgets import named
-from ..state.session import Session
 from .colormaps import MAPS
 from .histogram_view import HistogramView
 from .looks import VIEWS
 from .matrix_view import MatrixView
-
-_BATCHES = (1, 8, 32, 64, 128)
 
 
 def weight_tools(view: MatrixView) -> QWidget:
@@ -65,24 +62,6 @@ def histogram_tools(view: HistogramView) -> QWidget:
         chip.setCheckable(True)
         chip.toggled.connect(slot)
         row.addWidget(chip)
-    return box
-
-
-def latency_tools(session: Session) -> QWidget:
-    """How many samples one measured pass has, and the button that measures again."""
-    box, row = _row("latency_tools")
-    sizes = {str(size): f"batch {size}" for size in _BATCHES}
-    chip = _menu_chip("batch_chip", "Batch size", sizes, lambda k: session.set_batch(int(k)))
-    chip.setToolTip("Samples in one measured pass")
-
-    def follow() -> None:
-        chip.setText(f"batch {session.batch}")
-        for action in chip.menu().actions():
-            action.setChecked(action.data() == str(session.batch))
-
-    session.run_changed.connect(follow)
-    follow()
-    row.addWidget(chip)
     return box
 
 

@@ -18,6 +18,8 @@ from .layer_model import (
     PLANNED_ROLE,
     PRUNABLE_ROLE,
     TYPE,
+    VERDICT,
+    VERDICT_ROLE,
 )
 
 ROW = 27
@@ -52,10 +54,12 @@ class LayerDelegate(QStyledItemDelegate):
             quiet = column != NAME or not prunable
             ink = colours.dim if prunable is None or prunable else colours.faint
             painter.setPen(QColor(ink if quiet else colours.text))
+            if column == VERDICT:
+                painter.setPen(colours.colour(index.data(VERDICT_ROLE) or "faint"))
             painter.setFont(
                 self._name if column == NAME else self._small if column == TYPE else self._figures
             )
-            right = column == PARAMS
+            right = column in (PARAMS, VERDICT)
             align = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
             left = {NAME: 4, PATTERN: 12}.get(column, 2)
             space = rect.adjusted(left, 0, -6 if column == PATTERN else -4, 0)

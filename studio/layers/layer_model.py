@@ -15,18 +15,22 @@ from PySide6.QtCore import (
 
 from ...engine.info import LayerInfo
 from ..look.widgets import wrapped
+from ..state.cells import Cell
 from ..state.numbers import count
 from ..state.plan_edits import short
 from ..state.session import Session
+from ..state.verdict_words import role as verdict_role
+from ..state.verdict_words import sentence, word
 from .layer_groups import Node, group
 
-NAME, TYPE, DENSITY, PARAMS, PATTERN = range(5)
-HEADERS = ("Name", "Type", "Density", "Params", "Pattern")
+NAME, TYPE, DENSITY, PARAMS, PATTERN, VERDICT = range(6)
+HEADERS = ("Name", "Type", "Density", "Params", "Pattern", "Verdict")
 
 PATH_ROLE = Qt.ItemDataRole.UserRole
 DENSITY_ROLE = Qt.ItemDataRole.UserRole + 1
 PLANNED_ROLE = Qt.ItemDataRole.UserRole + 2
 PRUNABLE_ROLE = Qt.ItemDataRole.UserRole + 3
+VERDICT_ROLE = Qt.ItemDataRole.UserRole + 4
 
 _ROOT = QModelIndex()
 _SHORT_KINDS = {"MultiheadAttention": "attn"}
@@ -162,12 +166,14 @@ class LayerModel(QAbstractItemModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return self._text(node, layer, index.column())
         if role == Qt.ItemDataRole.ToolTipRole:
-            return wrapped(_tip(layer))
+            return wrapped(self._verdict_tip(layer) if index.column() == VERDICT else _tip(layer))
         if role == Qt.ItemDataRole.AccessibleTextRole and index.column() == DENSITY:
             density = self._density(layer)
             return "" if density is None else f"{density * 100:.1f} % kept"
         if role == PATH_ROLE:
             return layer.path
+        if role == VERDICT_ROLE:
+            return verdict_role(self.verdict(layer.path))
         if role == PRUNABLE_ROLE:
             return layer.prunable
         if role == DENSITY_ROLE:
@@ -186,7 +192,19 @@ class LayerModel(QAbstractItemModel):
             return count(layer.params) if layer.params else ""
         if column == PATTERN and layer.prunable:
             return short(self._session.rule_for(layer.path))
+        if column == VERDICT and layer.prunable:
+            return word(self.verdict(layer.path))
         return ""
+
+    def verdict(self, path: str) -> Cell | None:
+        """The measured cell that says whether a layer is faster as the plan has it."""
+        return self._session.measurements.verdict(path, self._session.rule_for(path))
+
+    def _verdict_tip(self, layer: LayerInfo) -> str:
+        cell = self.verdict(layer.path)
+        if cell is None:
+            return "Not measured as the plan has it"
+        return f"{sentence(cell)}\nClick to see the measured pair"
 
     def _density(self, layer: LayerInfo) -> float | None:
         achieved = self._achieved.get(layer.path)

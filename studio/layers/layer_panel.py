@@ -27,16 +27,27 @@ from PySide6.QtWidgets import (
 from ..look import theme
 from ..look.icons import icon
 from ..look.widgets import named, wrapped
+from ..state.cells import Cell
 from ..state.numbers import numbers
 from ..state.plan_edits import short
 from ..state.session import Session
 from .layer_delegate import LayerDelegate
-from .layer_model import DENSITY, NAME, PARAMS, PATH_ROLE, PATTERN, TYPE, LayerFilter, LayerModel
+from .layer_model import (
+    DENSITY,
+    NAME,
+    PARAMS,
+    PATH_ROLE,
+    PATTERN,
+    TYPE,
+    VERDICT,
+    LayerFilter,
+    LayerModel,
+)
 
 _NO_PATTERN = 20
 """Width of the pattern column while the plan prunes nothing: names need the room more."""
 _LONG = 0.888
-_WIDTHS = {TYPE: 42, DENSITY: 52, PARAMS: 46, PATTERN: 116}
+_WIDTHS = {TYPE: 42, DENSITY: 52, PARAMS: 46, PATTERN: 116, VERDICT: 50}
 
 
 class LayerTree(QTreeView):
@@ -80,7 +91,9 @@ class LayerTree(QTreeView):
         session.run_changed.connect(self._run_changed)
         session.selection_changed.connect(self.follow)
         session.marked_changed.connect(self.viewport().update)
+        self.clicked.connect(self._clicked)
         self._run_state = ""
+        self._cells: tuple[Cell, ...] = ()
         self._fit_columns()
 
     def follow(self) -> None:
@@ -89,7 +102,7 @@ class LayerTree(QTreeView):
         for path in self._session.selection:
             index = self.filter.mapFromSource(self.layers.index_of(path))
             if index.isValid():
-                wanted.select(index, index.siblingAtColumn(PATTERN))
+                wanted.select(index, index.siblingAtColumn(VERDICT))
         self._following = True
         model = self.selectionModel()
         flags = QItemSelectionModel.SelectionFlag
@@ -156,8 +169,20 @@ class LayerTree(QTreeView):
         metrics = QFontMetrics(theme.font(12))
         widths = [metrics.horizontalAdvance(words) + 20 for words in used]
         self.setColumnWidth(PATTERN, min(max(widths, default=_NO_PATTERN), _WIDTHS[PATTERN]))
+        self.setColumnHidden(VERDICT, not self._session.measurements.cells)
+
+    def _clicked(self, index: QModelIndex) -> None:
+        """A click on a verdict shows the measured pair behind it."""
+        if index.column() == VERDICT:
+            cell = self.layers.verdict(str(index.siblingAtColumn(NAME).data(PATH_ROLE)))
+            if cell is not None:
+                self._session.show_pair(cell)
 
     def _run_changed(self) -> None:
+        if self._session.measurements.cells is not self._cells:
+            self._cells = self._session.measurements.cells
+            self._fit_columns()
+            self.viewport().update()
         if self._session.run.state != self._run_state:
             self._run_state = self._session.run.state
             self.layers.refresh()

@@ -14,7 +14,7 @@ from ...engine.info import LayerInfo, ModelInfo
 from ...engine.patterns import Pattern
 from ..state.plan_reasons import is_dense
 from ..state.session import Session
-from .verdict import Card
+from .card import Card
 
 _NAMED = 3
 _SENTENCES = 2

@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from ...engine.plan import Plan, Rule
-from ..look import theme
-from ..look.widgets import label, named, wrapped
+from ...engine.verdicts import crossover
+from ..look.widgets import wrapped
+from ..state.cells import Cell, pattern_word, setting
 from ..state.plan_edits import context
 from ..state.session import Session
+from ..state.verdict_words import sentence
+from .card import Card
 
-_NEAR = 0.02
-"""A measurement at a share of kept weights this close counts as one of this very choice."""
 _LISTED = 6
 _LIVE_MS = 33
 
@@ -26,40 +27,29 @@ def rule_json(rule: Rule) -> dict[str, Any]:
     return made
 
 
-def pattern_word(rule: Rule) -> str:
-    """The rule's pattern in its short form, such as ``block:4x4``."""
-    word = rule.pattern.to_plan()
-    return word if isinstance(word, str) else str(word["kind"])
-
-
 def percent(share: float, digits: int = 1) -> str:
     """A share of 0..1 as ``60.0 %``."""
     return f"{share * 100:.{digits}f} %"
 
 
-def speed_words(rule: Rule, cells: list[dict[str, Any]]) -> tuple[str, str, str]:
+def speed_words(rule: Rule, cells: list[Cell]) -> tuple[str, str, str]:
     """(role, headline, details) of the measured cells of one layer and pattern.
 
-    The role is ``good``, ``warn`` or, for nothing measured yet, ``strong``.
+    The headline is the engine's verdict on the cell nearest to the rule's sparsity. The role is
+    ``good``, ``warn`` or, for nothing measured yet, ``strong``.
     """
     if not cells:
         return "strong", "Not measured yet", "Times this layer on this machine, dense and pruned."
-    kept = 1 - rule.sparsity
-    cell = min(cells, key=lambda c: abs(c["kept"] - kept))
-    name = rule.pattern.label or rule.pattern.kind
-    times = f"dense {_ms(cell['dense_ms'])}, {name} {_ms(cell['ms'])}"
-    off = abs(cell["kept"] - kept) > _NEAR
-    where = f" at {percent(1 - cell['kept'], 0)} zeros" if off else ""
-    if cell.get("ran") == "dense" or cell["speedup"] <= 1.0:
-        details = f"measured{where}: {times}"
-        if cell.get("ran") == "dense":
-            details = f"measured{where}: dense {_ms(cell['dense_ms'])} is the fastest path"
-        return "warn", "Stays dense here: no faster", details
-    faster = sorted(1 - c["kept"] for c in cells if c["speedup"] > 1 and c.get("ran") != "dense")
-    slower = [1 - c["kept"] for c in cells if c["speedup"] <= 1 or c.get("ran") == "dense"]
-    crossing = [s for s in faster if not slower or s > max(slower)]
-    more = f" · pays from {percent(crossing[0], 0)} on" if slower and crossing else ""
-    return "good", f"{cell['speedup']:.2f}× faster here", f"measured{where}: {times}{more}"
+    cell = min(cells, key=lambda c: abs(c["kept"] - 1 + rule.sparsity))
+    details = f"dense {_ms(cell['dense_ms'])}"
+    if cell["ran"] != "dense":
+        details += f", {cell['ran']} {_ms(cell['ms'])}"
+    alike = [c for c in cells if setting(c) == setting(cell)]
+    pays = crossover(alike) if len(alike) > 1 else None
+    if pays is not None:
+        details += f" · pays from {percent(pays, 0)} on"
+    role = "good" if cell["verdict"]["kind"] == "faster" else "warn"
+    return role, sentence(cell).rstrip("."), details
 
 
 def energy_words(rule: Rule, answer: dict[str, Any]) -> tuple[str, str]:
@@ -71,40 +61,6 @@ def energy_words(rule: Rule, answer: dict[str, Any]) -> tuple[str, str]:
     if achieved is not None and abs(float(achieved) - rule.sparsity) > 5e-4:
         details += f" · {percent(float(achieved))} zeros, {percent(rule.sparsity)} asked"
     return f"Keeps {percent(float(answer['energy']))} of the energy", details
-
-
-class Card(QFrame):
-    """A headline, a line of details, and at most one thing to click."""
-
-    def __init__(self, name: str, action: str = "", parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName(name)
-        self.setProperty("role", "card")
-        self.head = label(role="strong", name=f"{name}_head")
-        self.head.setWordWrap(True)
-        self.details = label(role="dim", name=f"{name}_details")
-        self.details.setWordWrap(True)
-        self.action = named(QPushButton(action), f"{name}_action", action)
-        self.action.hide()
-        self.action.setProperty("role", "link")
-        top = QHBoxLayout()
-        top.addWidget(self.head, 1)
-        top.addWidget(self.action)
-        box = QVBoxLayout(self)
-        box.setContentsMargins(11, 9, 11, 9)
-        box.setSpacing(3)
-        box.addLayout(top)
-        box.addWidget(self.details)
-
-    def say(self, headline: str, details: str, role: str = "strong") -> None:
-        """Show a headline in a role of the stylesheet (strong, good, warn, error)."""
-        # A number and its unit stay on one line.
-        self.head.setText(headline.replace(" %", "\N{NO-BREAK SPACE}%"))
-        self.details.setText(details.replace(" %", "\N{NO-BREAK SPACE}%"))
-        self.details.setVisible(bool(details))
-        if self.head.property("role") != role:
-            self.head.setProperty("role", role)
-            theme.refresh(self.head)
 
 
 _Question = tuple[str, Rule, dict[str, Any]]
@@ -123,6 +79,8 @@ class VerdictCards(QWidget):
         self.speed = Card("speed_card", "Measure")
         self.speed.action.setAccessibleName("Measure this layer")
         self.speed.action.clicked.connect(self._measure)
+        self.pair = self.speed.link("Show", "speed_card_pair", "The measured pair, bar by bar")
+        self.pair.clicked.connect(self._show_pair)
         self.energy = Card("energy_card")
         self.reach = Card("reach_card")
         box = QVBoxLayout(self)
@@ -156,10 +114,14 @@ class VerdictCards(QWidget):
         path, rule = self._session.current, self._session.preview_rule
         if path is None or rule is None:
             return
-        role, headline, details = speed_words(rule, self._cells(path, rule))
+        found = self._session.measurements
+        cells, exact = found.of_rule(path, rule), found.verdict(path, rule)
+        role, headline, details = speed_words(rule, cells)
         run = self._session.run
         ended = run.kind == "measure" and not run.active
-        if not self._cells(path, rule) and ended and self._measured == (path, pattern_word(rule)):
+        if exact is not None and exact.get("error"):
+            role, headline, details = "error", "Could not be measured", sentence(exact)
+        elif not cells and ended and self._measured == (path, pattern_word(rule)):
             headline = "Could not be measured"
             details = run.error if run.error and not run.detail else "The run's log says why."
         self.speed.say(headline, details, role)
@@ -167,25 +129,24 @@ class VerdictCards(QWidget):
         self.speed.action.setVisible(True)
         self.speed.action.setEnabled(not why_not)
         self.speed.action.setToolTip(wrapped(why_not or "Time this layer now, dense and pruned"))
-        measured = any(
-            abs(cell["kept"] - (1 - rule.sparsity)) <= _NEAR for cell in self._cells(path, rule)
-        )
-        self.speed.action.setText("Measure again" if measured else "Measure")
+        self.speed.action.setText("Measure again" if exact else "Measure")
+        self.pair.setVisible(bool(cells))
 
-    def _cells(self, path: str, rule: Rule) -> list[dict[str, Any]]:
-        names = {pattern_word(rule), rule.pattern.kind}
-        return [
-            cell
-            for cell in self._session.cells
-            if cell.get("layer") == path and cell.get("pattern") in names and cell.get("ms")
-        ]
+    def _show_pair(self) -> None:
+        path, rule = self._session.current, self._session.preview_rule
+        cells = self._session.measurements.of_rule(path, rule) if path and rule else []
+        if cells and rule is not None:
+            self._session.show_pair(min(cells, key=lambda c: abs(c["kept"] - 1 + rule.sparsity)))
 
     def _measure(self) -> None:
         path, rule = self._session.current, self._session.preview_rule
         if path is not None and rule is not None:
             self._measured = (path, pattern_word(rule))
             self._session.measure(
-                layers=[path], patterns=[pattern_word(rule)], sparsities=[rule.sparsity]
+                layers=[path],
+                patterns=[pattern_word(rule)],
+                sparsities=[rule.sparsity],
+                fresh=self._session.measurements.verdict(path, rule) is not None,
             )
 
     # Energy

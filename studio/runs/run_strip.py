@@ -347,7 +347,7 @@ class RunStrip(QWidget):
 
     def _show_speeds(self) -> None:
         self._bars_title.setText("Speed against dense, per layer")
-        cells = [c for c in self._session.cells if c.get("layer") and c.get("speedup")]
+        cells = [c for c in self._session.measurements.cells if c.get("layer") and c.get("speedup")]
         bars = tuple(
             Bar(
                 cell["layer"],

@@ -35,6 +35,11 @@ class Home:
             number += 1
         return runs / f"{slug}-{number}"
 
+    def runs(self) -> list[Path]:
+        """The folders of all runs, by name."""
+        folder = self.root / "runs"
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+
     def keep_plan(self, address: str, plan: Plan) -> None:
         """Write the plan beside the others, so that a crash of the studio costs nothing."""
         path = self._plan_path(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +12,21 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QUndoStack
 
 from ...engine import events
+from ...engine.errors import BadInput
 from ...engine.info import ModelInfo
 from ...engine.plan import Plan, Rule
 from ...engine.project import save_as
 from .assigned import Assigned
-from .cells import Cell, marked, newest
+from .cells import Cell, Measurements
 from .client import FAULT, EngineClient
 from .crash_guard import CrashGuard
 from .home import Home, default_home
 from .jobs import Jobs
+from .kept_times import keep_times, times_of
 from .past_run import run_of, steps_per_epoch
 from .plan_edits import PlanCommand, describe, title, with_sparsity
 from .run_state import RunState
+from .wanted import Wanted
 from .why_not import engine_words, why_not
 
 
@@ -31,10 +35,10 @@ class Session(QObject):
 
     `info` is None until a model is open. `selection` holds layer paths, `current` the one that the
     canvas shows, `marked` those that something under the pointer speaks of. `report` is the last
-    run's result, `project` its folder, `cells` what was measured, `measured` the cell of the whole
-    model as that run left it. `masks_lost` says that the engine with a stopped run's masks has
-    gone. `busy` says in words what keeps the engine from starting something else. `details` are the
-    lines behind a notice, by its text.
+    run's result, `project` its folder. `measurements` are what was measured, `wanted` what the next
+    measurement is of, `pair` the cell that somebody asked to see. `masks_lost` says that the engine
+    with a stopped run's masks has gone. `busy` says in words what keeps the engine from starting
+    something else. `details` are the lines behind a notice, by its text.
     """
 
     model_changed = Signal()
@@ -49,6 +53,8 @@ class Session(QObject):
     consent_needed = Signal(str, str)
     data_consent_needed = Signal(str, str)
     exported = Signal(dict)
+    wanted_changed = Signal()
+    pair_changed = Signal()
 
     def __init__(
         self,
@@ -67,9 +73,9 @@ class Session(QObject):
         self.current: str | None = None
         self.marked: frozenset[str] = frozenset()
         self.report: dict[str, Any] | None = None
-        self.cells: tuple[Cell, ...] = ()
-        self.measured: Cell | None = None
-        self.batch = 1
+        self.measurements = Measurements()
+        self.wanted = Wanted()
+        self.pair: Cell | None = None
         self.project: Path | None = None
         self.export_result: dict[str, Any] | None = None
         self.busy = ""
@@ -145,6 +151,12 @@ class Session(QObject):
         """Steps of one pass over the plan's data, None unless the last run has shown it."""
         return steps_per_epoch(self.plan, self.report)
 
+    def run_folders(self) -> list[Path]:
+        """Where finished runs may lie: those of this person, and the project that is open."""
+        own = self.home.runs()
+        extra = [self.project] if self.project is not None and self.project not in own else []
+        return [*own, *extra]
+
     def why_not(self, action: str) -> str:
         """Why ``open``, ``prune``, ``measure`` or ``export`` can't be done now, else empty."""
         return why_not(self, action)
@@ -195,7 +207,8 @@ class Session(QObject):
         project = result.get("project")
         self.info, self._arch = info, arch
         self.address = info.model
-        self.report, self.cells, self.project, self.measured = None, (), None, None
+        self.report, self.project, self.pair = None, None, None
+        self.measurements = Measurements()
         self.export_result = self._interrupted = None
         self.undo.clear()
         kept = None
@@ -203,6 +216,7 @@ class Session(QObject):
             self.plan = Plan.from_json(project["plan"])
             self.report = project.get("report")
             self.project = Path(project["path"]) if self.report else None
+            self.measurements.add(times_of(self.report, self.client.hello), of_run=True)
         else:
             kept = self.home.kept_plan(self.address)
             self.plan = kept or Plan(model=self.address)
@@ -324,8 +338,7 @@ class Session(QObject):
                 self._interrupted = None
                 self.report, self.project = event.result, out
                 # Times of the run before this one say nothing of this one.
-                self.measured = None
-                self.cells = tuple(cell for cell in self.cells if not cell["run"])
+                self.measurements.forget_run()
                 self.masks_changed.emit()
                 self.run_changed.emit()
             elif isinstance(event, events.Failed) and event.consent:
@@ -339,41 +352,54 @@ class Session(QObject):
         number = out.name.rpartition("-")[2]
         self._jobs.start("prune", params, f"Run {number} · {title(plan)}", ended)
 
-    def set_batch(self, batch: int) -> None:
-        """How many samples one measured pass has from now on."""
-        self.batch = batch
-        self.run_changed.emit()
+    def want(self, wanted: Wanted) -> None:
+        """What is measured from now on, unless something else is asked for."""
+        self.wanted = wanted
+        self.wanted_changed.emit()
 
-    def measure(self, **params: Any) -> None:
-        """Time dense against sparse; `params` are layers, patterns, sparsities and device."""
+    def show_pair(self, cell: Cell) -> None:
+        """Bring a measured pair, dense and what ran, before the person's eyes."""
+        self.pair = cell
+        self.pair_changed.emit()
+
+    def measure(self, **asked: Any) -> None:
+        """Time dense against sparse: what is wanted, but for what is `asked` by the engine's names.
+
+        Cells come one by one, and what can't be measured as rows with an error.
+        """
         if self._refused("measure"):
             return
-        of_run = self.report is not None and not (
-            params.get("patterns") or params.get("sparsities")
-        )
-        defaults = {"layers": None, "patterns": None, "sparsities": None, "device": "auto"}
+        params = {**self.wanted.params(self.selection, self.report is not None), **asked}
+        of_run = self.report is not None and params["patterns"] is None
+        begun, count = time.monotonic(), 0
 
         def measured(event: events.Event) -> None:
-            if isinstance(event, events.LayerDone) and "speedup" in event.values:
-                self._add_cells([event.values], of_run)
+            nonlocal count
+            if isinstance(event, events.LayerDone):
+                count += not event.values.get("cached")
+                self.measurements.add([event.values], of_run)
+                self.measurements.seconds = (time.monotonic() - begun) / max(count, 1)
 
         def ended(event: events.Event) -> None:
             if isinstance(event, events.Finished):
-                self._add_cells(event.result["cells"], of_run)
-                self.run_changed.emit()
+                self._measured(event.result, of_run)
             elif isinstance(event, events.Failed):
                 self._tell_failure(event)
 
-        params = {"batch": self.batch, **defaults, **params}
-        self._jobs.start(
-            "measure", params, f"Measure, batch {self.batch}", ended, on_event=measured
-        )
+        sizes = ", ".join(map(str, params.get("batches") or [params["batch"]]))
+        self._jobs.start("measure", params, f"Measure, batch {sizes}", ended, on_event=measured)
 
-    def _add_cells(self, cells: Iterable[Cell], of_run: bool) -> None:
-        new = marked(cells, of_run)
-        self.cells = newest((*self.cells, *new))
-        whole = [cell for cell in new if of_run and cell["layer"] is None]
-        self.measured = whole[-1] if whole else self.measured
+    def _measured(self, result: dict[str, Any], of_run: bool) -> None:
+        self.measurements.add((*result["cells"], *result.get("failed", ())), of_run)
+        self.measurements.machine = result["machine"]
+        if of_run and self.project is not None:
+            try:
+                self.report = keep_times(self.project, self.measurements)
+            except (BadInput, OSError) as error:
+                self.notice.emit(f"The times could not be kept with the run: {error}", "warning")
+        if result.get("table"):
+            self.notice.emit(f"Saved the latency table in {result['table']}", "info")
+        self.run_changed.emit()
 
     def export(self, format: str, path: Path, level: float | None = None) -> None:
         """Write the last run's model as ``onnx``, ``safetensors``, ``compressed`` or ``nested``.

@@ -267,7 +267,7 @@ class Tour:
         self.driver.wait("measuring begins", lambda: self.session.run.kind == "measure")
         self.driver.wait("measuring ends", lambda: not self.session.run.active, 180)
         self._see(self.session.run.state == "done", f"measured: {self.session.run.error}")
-        self._see(self.session.measured is not None, "the whole model was measured")
+        self._see(self.session.measurements.whole is not None, "the whole model was measured")
         self.driver.shoot("latency")
 
     def search(self) -> None:

@@ -15,7 +15,6 @@ from secateur.engine.gemm import Gemm
 from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Rule
 from secateur.studio.canvas import Canvas, colormaps
-from secateur.studio.canvas.latency_view import bars
 from secateur.studio.canvas.looks import Look
 from secateur.studio.look import theme
 from secateur.studio.state.run_state import RunState
@@ -427,52 +426,6 @@ def test_the_histogram_draws_kept_in_leaf_below_all(make, qtbot):
     QTest.mouseClick(canvas.findChild(QToolButton, "log_chip"), Qt.MouseButton.LeftButton)
     assert view.logarithmic
     assert hue(0.2, 0.15) != linear
-
-
-# Latency
-
-
-def cell(layer, pattern, dense, ms, ran, kept=0.5):
-    return {
-        "model": "m", "layer": layer, "pattern": pattern, "kept": kept, "batch": 1,
-        "dtype": "float32", "device": "cpu", "ran": ran, "dense_ms": dense, "ms": ms,
-        "speedup": dense / ms, "spread": 0.04,
-    }  # fmt: skip
-
-
-def test_without_measurements_a_click_starts_one(make, qtbot):
-    canvas = make({"fc": SMALL})
-    canvas.show_tab("Latency")
-    view = canvas.latency
-    assert view.button.isVisible()
-    QTest.mouseClick(view.button, Qt.MouseButton.LeftButton)
-    assert [job for job, _ in canvas.client.jobs] == ["measure"]
-    assert not view.button.isEnabled()
-    assert "under way" in view.button.toolTip()
-
-
-def test_bars_show_the_whole_model_first_and_what_ran(make, qtbot):
-    canvas = make({"conv": CONV, "fc": LINEAR})
-    canvas.session.cells = (
-        cell("fc", "element", 0.02, 0.02, "dense"),
-        cell("conv", "group", 0.5, 0.9, "grouped"),
-        cell(None, "plan", 10.0, 4.0, "grouped"),
-        cell("conv", "group", 0.5, 0.25, "grouped", kept=0.25),
-    )
-    canvas.session.run_changed.emit()
-    canvas.show_tab("Latency")
-    shown = bars(canvas.session)
-    assert [bar.name for bar in shown] == ["Whole model", "conv", "conv", "fc"]
-    assert [bar.verdict for bar in shown] == ["faster", "slower", "faster", "same"]
-    assert shown[1].how == "group · 50 % kept"
-    picture = canvas.latency.chart.grab().toImage()
-    seen = {
-        picture.pixelColor(x, y).name()
-        for x in range(100, picture.width(), 3)
-        for y in range(0, picture.height(), 2)
-    }
-    colours = theme.current()
-    assert {colours.leaf, colours.amber, colours.blue} <= seen
 
 
 # With the real engine

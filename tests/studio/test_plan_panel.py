@@ -29,6 +29,9 @@ from secateur.studio.plan.verdict import energy_words, rule_json, speed_words
 from secateur.studio.state.client import EngineClient
 from secateur.studio.state.session import Session
 
+sys.path.append(str(Path(__file__).parent))
+import measured
+
 
 def layer(path, stored, kernel=(), reason=None, shares=(), head=0, **traced):
     gemm = Gemm(stored, kernel, head=head)
@@ -449,28 +452,33 @@ def rule(pattern="group", sparsity=0.6):
     return Rule("conv2", PATTERNS.parse(pattern), CRITERIA.parse("magnitude"), sparsity)
 
 
-def cell(kept, ms, ran="group"):
-    return {"layer": "conv2", "pattern": "group", "kept": kept, "dense_ms": 0.94, "ms": ms,
-            "speedup": 0.94 / ms, "ran": ran}  # fmt: skip
+def cell(kept, ms):
+    return measured.cell("conv2", "group", kept, 0.94, ms)
 
 
-def test_the_verdict_says_faster_only_where_it_was_measured_faster():
-    cells = [cell(0.9, 1.1), cell(0.75, 0.8), cell(0.4, 0.58)]
+def test_the_card_says_the_engine_s_verdict_on_the_nearest_cell():
+    lost = measured.stays_dense("conv2", "group", 0.9, 0.94, 1.1)
+    cells = [lost, cell(0.75, 0.8), cell(0.4, 0.58)]
     role, head, details = speed_words(rule(), cells)
-    assert (role, head) == ("good", "1.62× faster here")
-    assert details == "measured: dense 0.94 ms, group 0.58 ms · pays from 25 % on"
+    assert (role, head) == ("good", "Group at 60 % runs 1.6x faster than dense here")
+    assert details == "dense 0.94 ms, grouped (gather) 0.58 ms · pays from 17 % on"
     role, head, details = speed_words(rule(sparsity=0.1), cells)
-    assert (role, head) == ("warn", "Stays dense here: no faster")
-    assert "group 1.1 ms" in details
-    role, head, details = speed_words(rule(), [cell(0.4, 0.94, ran="dense")])
     assert role == "warn"
-    assert "dense 0.94 ms is the fastest path" in details
+    assert head == "Group at 10 % stays slower than dense on this machine: shown as dense"
+    assert details.startswith("dense 0.94 ms · pays")
     assert speed_words(rule(), [])[1] == "Not measured yet"
 
 
+def test_a_busy_machine_is_no_verdict():
+    noisy = measured.cell("conv2", "group", 0.4, 0.94, 0.58, busy=True)
+    role, head, _ = speed_words(rule(), [noisy])
+    assert role == "warn"
+    assert head == "No verdict on group at 60 %: this machine was busy, measure again"
+
+
 def test_a_measurement_at_another_sparsity_says_at_which():
-    _, _, details = speed_words(rule(sparsity=0.6), [cell(0.5, 0.6)])
-    assert details.startswith("measured at 50 % zeros: ")
+    _, head, _ = speed_words(rule(sparsity=0.6), [cell(0.5, 0.6)])
+    assert head.startswith("Group at 50 %")
 
 
 def test_energy_words_count_units_and_tell_what_was_asked():
@@ -495,9 +503,13 @@ def test_measured_cells_reach_the_card(panel, session):
     session.set_sparsity_live(["conv2"], 0.6)
     head = child(panel, QLabel, "speed_card_head")
     assert head.text() == "Not measured yet"
-    session._add_cells([cell(0.4, 0.58)], of_run=False)
+    session.measurements.add([cell(0.4, 0.58)], of_run=False)
     session.run_changed.emit()
-    assert head.text() == "1.62× faster here"
+    assert head.text() == "Group at 60\N{NO-BREAK SPACE}% runs 1.6x faster than dense here"
+    shown = []
+    session.pair_changed.connect(lambda: shown.append(session.pair["kept"]))
+    click(child(panel, QPushButton, "speed_card_pair"))
+    assert shown == [0.4]
     button = child(panel, QPushButton, "speed_card_action")
     assert not button.isEnabled()
     assert button.toolTip() == session.why_not("measure")

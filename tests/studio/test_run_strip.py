@@ -22,6 +22,9 @@ from secateur.studio.state.past_run import steps_per_epoch
 from secateur.studio.state.run_state import RunState, advance
 from secateur.studio.state.session import Session
 
+sys.path.append(str(Path(__file__).parent))
+import measured
+
 
 def layer(path, out):
     gemm = Gemm((out, 64))
@@ -219,12 +222,8 @@ def test_folding_away_keeps_the_head(strip, session):
 
 
 def test_measuring_shows_speed_instead_of_sparsity(strip, session):
-    cells = [
-        {"layer": path, "pattern": "group", "kept": 0.4, "dense_ms": 1.0, "ms": ms,
-         "speedup": 1 / ms, "ran": "group"}
-        for path, ms in (("a", 2.0), ("b", 0.5))
-    ]  # fmt: skip
-    session._add_cells(cells, of_run=False)
+    cells = [measured.cell(path, "group", 0.4, 1.0, ms) for path, ms in (("a", 2.0), ("b", 0.5))]
+    session.measurements.add(cells, of_run=False)
     play(session, [events.Started("Measure, batch 1", 3), events.Progress(1, 3, "b")], "measure")
     assert [(bar.path, bar.value, bar.asked) for bar in strip._bars.bars] == [
         ("a", 0.5, 1.0),

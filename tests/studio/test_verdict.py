@@ -55,6 +55,11 @@ def test_measure_beside_the_choice_fills_the_speed_card(panel, opened, qtbot):
     assert button.isEnabled()
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: head.text() != "Not measured yet", timeout=60_000)
-    assert "faster" in head.text()
+    said = head.text().replace("\N{NO-BREAK SPACE}", " ").lower()
+    assert "group at 50 %" in said
     qtbot.waitUntil(lambda: not opened.busy, timeout=60_000)
     assert button.text() == "Measure again"
+    shown = []
+    opened.pair_changed.connect(lambda: shown.append(opened.pair))
+    QTest.mouseClick(panel._cards.pair, Qt.MouseButton.LeftButton)
+    assert [(c["layer"], c["pattern"], c["kept"]) for c in shown] == [(path, "group", 0.5)]

@@ -1,0 +1,99 @@
+"""The chips at the right of the tabs: what to measure, and exporting what is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
+
+from ...engine.errors import BadInput
+from ..look.dialogs import ask_save
+from ..look.widgets import named, wrapped
+from ..state.session import Session
+from .ask_panel import AskPanel
+from .view import LatencyView
+
+_EXPORTS = (
+    ("png", "Picture as PNG…", "PNG (*.png)"),
+    ("svg", "Picture as SVG…", "SVG (*.svg)"),
+    ("csv", "Table as CSV…", "CSV (*.csv)"),
+)
+
+
+class LatencyTools(QWidget):
+    """The buttons, over the view that they serve."""
+
+    def __init__(self, session: Session, view: LatencyView, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("latency_tools")
+        self._session, self._view = session, view
+        self._panel: AskPanel | None = None
+        self.ask = named(QToolButton(), "ask_chip", "What to measure",
+                         "Layers, patterns, sparsities, batches  Ctrl+Shift+M")  # fmt: skip
+        self.ask.setProperty("role", "chip")
+        self.ask.setText("what to measure")
+        self.ask.clicked.connect(self.open_panel)
+        self.export = named(QToolButton(), "latency_export", "Export")
+        self.export.setProperty("role", "chip")
+        self.export.setText("export")
+        self.export.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(self.export)
+        menu.setObjectName("latency_export_menu")
+        self._exports = {}
+        for name, text, kinds in _EXPORTS:
+            action = menu.addAction(text)
+            action.setObjectName(f"latency_export_{name}")
+            action.triggered.connect(
+                lambda _=False, name=name, kinds=kinds: self._export(name, kinds)
+            )
+            self._exports[name] = action
+        menu.aboutToShow.connect(self._follow)
+        menu.setToolTipsVisible(True)
+        self.export.setMenu(menu)
+        self.export.setToolTip(wrapped("The picture, the table or a report as a file"))
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(8)
+        row.addStretch()
+        row.addWidget(self.ask)
+        row.addWidget(self.export)
+
+    def open_panel(self) -> None:
+        """Ask what to measure."""
+        if self._session.info is None:
+            return
+        if self._panel is not None:
+            self._panel.deleteLater()
+        self._panel = AskPanel(self._session, self)
+        self._panel.popup_below(self.ask)
+
+    def save(self, name: str, path: Path) -> None:
+        """Write one of the exports; what goes wrong is said, and the old file stays."""
+        from . import exporting
+
+        view = self._view
+        save: Callable[[], None] = {
+            "png": lambda: exporting.save_png(view.plot, path),
+            "svg": lambda: exporting.save_svg(view.plot, path),
+            "csv": lambda: exporting.save_runs_csv(view.tradeoff.spots, path),
+        }[name]
+        try:
+            save()
+        except (BadInput, OSError) as error:
+            self._session.notice.emit(f"Not exported: {error}", "error")
+            return
+        self._session.notice.emit(f"Saved {path}", "info")
+
+    def _export(self, name: str, kinds: str) -> None:
+        model = self._session.info.name if self._session.info else "model"
+        words = self._view.mode.lower()
+        path = ask_save(self, "Export", Path(f"{model}-{words}.{name}"), kinds)
+        if path:
+            self.save(name, Path(path) if Path(path).suffix else Path(f"{path}.{name}"))
+
+    def _follow(self) -> None:
+        for name, action in self._exports.items():
+            there = self._view.has_picture and (name != "csv" or self._view.mode == "Trade-off")
+            action.setEnabled(bool(there))
+            action.setToolTip("" if there else "Nothing is measured for this yet")

@@ -1,0 +1,53 @@
+"""The cards of the plan panel: what a choice means, beside the choice."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from ..look import theme
+from ..look.widgets import label, named
+
+
+class Card(QFrame):
+    """A headline, a line of details, and what can be clicked."""
+
+    def __init__(self, name: str, action: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName(name)
+        self.setProperty("role", "card")
+        self.head = label(role="strong", name=f"{name}_head")
+        self.head.setWordWrap(True)
+        self.details = label(role="dim", name=f"{name}_details")
+        self.details.setWordWrap(True)
+        self.action = named(QPushButton(action), f"{name}_action", action)
+        self.action.hide()
+        self.action.setProperty("role", "link")
+        self._top = QHBoxLayout()
+        self._top.addWidget(self.head, 1)
+        self._top.addWidget(self.action, 0, Qt.AlignmentFlag.AlignTop)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(11, 9, 11, 9)
+        box.setSpacing(3)
+        box.addLayout(self._top)
+        self._below = QHBoxLayout()
+        self._below.addWidget(self.details, 1)
+        box.addLayout(self._below)
+
+    def say(self, headline: str, details: str, role: str = "strong") -> None:
+        """Show a headline in a role of the stylesheet (strong, good, warn, error)."""
+        # A number and its unit stay on one line.
+        self.head.setText(headline.replace(" %", "\N{NO-BREAK SPACE}%"))
+        self.details.setText(details.replace(" %", "\N{NO-BREAK SPACE}%"))
+        self.details.setVisible(bool(details))
+        if self.head.property("role") != role:
+            self.head.setProperty("role", role)
+            theme.refresh(self.head)
+
+    def link(self, text: str, name: str, tip: str) -> QPushButton:
+        """One more thing to click, hidden at first, in the line of details."""
+        made = named(QPushButton(text), name, text, tip)
+        made.setProperty("role", "link")
+        made.hide()
+        self._below.addWidget(made, 0, Qt.AlignmentFlag.AlignTop)
+        return made

@@ -183,7 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     device(sub)
 
     sub = command("measure", "time a model dense against sparse")
-    model(sub)
+    sub.add_argument("model", metavar="MODEL", nargs="?", help="address of a model, or a project")
+    weights(sub)
     measuring.add_arguments(sub)
     level(sub)
 
@@ -317,6 +318,10 @@ def _interrupt_cancels(control: Control) -> Iterator[None]:
 
 def _measure(args: argparse.Namespace) -> Result:
     control = Control()
+    measuring.check(args)
+    if args.paper:
+        with _interrupt_cancels(control):
+            return measuring.run_paper(args, control.cancelled)
     model, masks = _model_or_project(args.model, args)
     with _interrupt_cancels(control):
         return measuring.run(args, model, masks, _labels(args.model), control.cancelled)

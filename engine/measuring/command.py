@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import text
 from ..errors import BadInput
+from ..files import replacing
 
 if TYPE_CHECKING:
     from ..masks import Masks
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+_NOT_WITH_PAPER = (
+    "dtypes", "patterns", "sparsities", "layers", "steps", "every", "fresh", "table", "level",
+)  # fmt: skip
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """All but the model's own."""
     add = parser.add_argument
-    add("--batch", default="1", help="samples in one pass, or several, such as 1,8")
+    add("--batch", help="samples in one pass, or several, such as 1,8; default: 1")
     add("--device", default="auto", help="auto, cpu or cuda, or several, such as cpu,cuda")
     add("--dtypes", help="of float32,bfloat16,float16; default: as the model was saved")
     add("--patterns", help="comma-separated, such as group,filter")
@@ -30,6 +35,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--every", action="store_true", help="also time the forms that are known to lose")
     add("--fresh", action="store_true", help="ignore what was measured before")
     add("--table", metavar="FILE.json", help="write the latency table, also when stopped")
+    add("--csv", metavar="FILE.csv", help="write every timing as a row")
+    add("--report", metavar="FILE.html", help="write a page with plots, tables and verdicts")
+    add("--paper", action="store_true", help="the paper's tables on this machine; needs no MODEL")
+    add("--models", help="with --paper: of resnet18,vgg16,vit_b_16,bert-base; default: all")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises BadInput for what does not go together, and for folders that are not there."""
+    for path in (args.csv, args.report):
+        if path is not None and not Path(path).parent.is_dir():
+            raise BadInput(f"{Path(path).parent}: no such folder; make it first or choose another")
+    if not args.paper:
+        if args.model is None:
+            raise BadInput("measure needs a MODEL, or --paper; see secateur measure --help")
+        if args.models is not None:
+            raise BadInput("--models chooses among those of --paper; add --paper or leave it out")
+        return
+    if args.model is not None:
+        raise BadInput("--paper measures models of its own; choose among them with --models")
+    for name in _NOT_WITH_PAPER:
+        if getattr(args, name):
+            raise BadInput(f"--{name} does not go with --paper, whose tables say what is measured")
 
 
 def run(
@@ -42,11 +69,12 @@ def run(
     """The result, and as text; progress goes to stderr. `labels` name a project's patterns."""
     from ...kernels.dispatch.memory import Memory, default_folder
     from ..events import Finished
+    from ..report.latency import latency_html
     from .measure import measure
     from .request import Request
 
     request = Request(
-        batches=_batches(args.batch),
+        batches=_batches(args.batch or "1"),
         layers=_words(args.layers),
         patterns=_words(args.patterns),
         sparsities=_sparsities(args.sparsities),
@@ -61,8 +89,39 @@ def run(
     for event in measure(model, masks, request, labels=labels, memory=memory, cancel=cancel):
         text.follow(event)
         if isinstance(event, Finished):
+            _write(args, event.result, latency_html)
             return event.result, text.measure(event.result)
     raise KeyboardInterrupt
+
+
+def run_paper(args: argparse.Namespace, cancel: Callable[[], bool]) -> tuple[Json, str]:
+    """The same for the paper's tables."""
+    from ..events import Finished
+    from ..report.paper import paper_html
+    from . import paper_text
+    from .paper import paper
+
+    batches = _batches(args.batch) if args.batch else None
+    names = _words(args.models)
+    for event in paper(names, device=args.device, batches=batches, cancel=cancel):
+        text.follow(event)
+        if isinstance(event, Finished):
+            _write(args, event.result, paper_html)
+            return event.result, paper_text.paper(event.result)
+    raise KeyboardInterrupt
+
+
+def _write(args: argparse.Namespace, result: Json, html: Callable[[Json], str]) -> None:
+    """The files that were asked for."""
+    from ..report.cells_csv import cells_csv
+
+    if args.csv:
+        cells = [*result["cells"], *result.get("layers", ())]
+        with replacing(args.csv) as file:
+            file.write_text(cells_csv(cells, result["failed"]), encoding="utf-8", newline="")
+    if args.report:
+        with replacing(args.report) as file:
+            file.write_text(html(result), encoding="utf-8")
 
 
 def _batches(value: str) -> tuple[int, ...]:

@@ -30,7 +30,7 @@ from ..events import Cancelled, Event, Finished, LayerDone, Log, Progress, Start
 from ..machine import describe
 from .off_the_shelf import IM2COL, SELECT, GemmLayer, SparseProduct, sparse_path
 from .paper_cells import figures, fused
-from .paper_layers import SPARSITIES, layer_cells
+from .paper_layers import LAYERS, SPARSITIES, layer_cells
 from .paper_models import KEPT, Data, Network, Subject, networks
 from .paper_published import published
 from .paper_words import FORMS
@@ -91,7 +91,7 @@ def paper(
     bench = PaperBench(place, sizes, seconds, cancel)
     yield Started("Measuring the tables of the paper")
     plans = [(network, bench.tasks(network)) for network in chosen]
-    total = sum(len(tasks) for _, tasks in plans) + layers * 2 * len(SPARSITIES)
+    total = sum(len(tasks) for _, tasks in plans) + layers * len(LAYERS) * len(SPARSITIES)
     done, begun = 0, time.perf_counter()
 
     def progress(text: str) -> Progress:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,36 +22,48 @@ from .stages import Staged, time_steps
 
 Json = dict[str, Any]
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 0.9)
-_CPU_BATCH = 4
-"""Of the convolution on the CPU, where S1's 64 take many seconds a pass."""
+
+
+@dataclass(frozen=True)
+class SingleLayer:
+    """A layer of S1's figures, the size of one input, and the batch; S1's is 64."""
+
+    name: str
+    build: Callable[[], nn.Conv2d | nn.Linear]
+    sample: tuple[int, ...]
+    cpu_batch: int = 64
+
+
+LAYERS = (
+    # On the CPU a pass of 64 would take many seconds.
+    SingleLayer(
+        "convolution 512→512, 3×3, 28×28", partial(nn.Conv2d, 512, 512, 3, padding=1),
+        (512, 28, 28), 4,
+    ),
+    SingleLayer("linear 4096→4096", partial(nn.Linear, 4096, 4096), (4096,)),
+)  # fmt: skip
 
 
 @torch.inference_mode()
 def layer_cells(
     device: torch.device, memory: Memory, seconds: float, check: Callable[[], object]
 ) -> Iterator[Json]:
-    """One cell for each layer, sparsity and form; rows with ``error`` where one could not run.
+    """One cell for each of `LAYERS`, sparsity and form; rows with ``error`` where one did not run.
 
-    A convolution of 512 channels to 512, 3x3 on 28x28, and a linear layer of 4096 to 4096 at batch
-    64. Forms: ``select`` (the paper's way, with its ``steps``), ``thinned`` (convolution only) and
+    Forms: ``select`` (the paper's way, with its ``steps``), ``thinned`` (convolution only) and
     ``gather`` (ours); columns are left out at random.
     """
-    batch = 64 if device.type == "cuda" else _CPU_BATCH
-    conv = nn.Conv2d(512, 512, 3, padding=1, device=device)
-    linear = nn.Linear(4096, 4096, device=device)
-    layers = (
-        ("convolution 512→512, 3×3, 28×28", conv, (batch, 512, 28, 28)),
-        ("linear 4096→4096", linear, (64, 4096)),
-    )
-    for name, layer, shape in layers:
+    for single in LAYERS:
+        layer = single.build().to(device).requires_grad_(False)
+        batch = 64 if device.type == "cuda" else single.cpu_batch
         generator = torch.Generator().manual_seed(0)
-        x = torch.randn(shape, generator=generator).to(device)
+        x = torch.randn(batch, *single.sample, generator=generator).to(device)
         order = torch.randperm(layer.weight[0].numel(), generator=generator).to(device)
         for sparsity in SPARSITIES:
             check()
             row = {
                 "model": "single layer",
-                "layer": name,
+                "layer": single.name,
                 "pattern": "group",
                 "kept": 1 - round(sparsity * len(order)) / len(order),
                 "batch": len(x),

@@ -65,8 +65,9 @@ def around(
     least, most = min(known, default=1.0), max(known, default=1.0)
     if log:
         return Axis(label, least / 1.25, most * 1.25, True, word, at)
-    low = min(least, 0.0)
-    return Axis(label, low, max(most, 0.0) + 0.08 * ((most - low) or 1.0), False, word, at)
+    low, high = min(least, 0.0), max(most, 0.0)
+    room = 0.08 * ((high - low) or 1.0)
+    return Axis(label, low - room * (low < 0), high + room, False, word, at)
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -7,14 +7,14 @@ thing in all plots of a page.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from .axes import Axis, plain
 
 HIGH = 220.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 12.0, 14.0, 40.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 22.0, 16.0, 40.0
 
 Point = tuple[float, float]
 
@@ -76,10 +76,10 @@ class Frame:
         return marks + _text(4, 9, self.y.label, "start", "label") if self.y.label else marks
 
     def level(self, value: float, word: str) -> str:
-        """A dashed line across at a value of y, with its word above it on the right."""
+        """A dashed line across at a value of y, with its word above it on the left."""
         y = self.up(value)
         line = _line(_LEFT, y, self.wide - _RIGHT, y, "dense")
-        return line + _text(self.wide - _RIGHT, y - 4, word, "end", "label")
+        return line + _text(_LEFT + 4, y - 4, word, "start", "label")
 
 
 def lines(
@@ -89,30 +89,22 @@ def lines(
     y: Axis,
     *,
     dense: float | None = None,
-    crossover: float | None = None,
+    crossovers: Mapping[str, float] | None = None,
     words: str = "",
     wide: float = 460.0,
 ) -> str:
     """A line with its points for each series.
 
-    `dense` is a dashed line across, `crossover` one upright, the place where a series gets faster
-    than dense.
+    `dense` is a dashed line across; `crossovers` are, by name, where series get faster than that.
     """
     frame = Frame(x, y, wide)
     marks = frame.axes()
     if dense is not None:
         marks += frame.level(dense, "dense")
-    if crossover is not None:
-        over, _ = frame.at(crossover, y.low)
-        late = x.place(crossover) > 0.6
-        marks += _line(over, _TOP, over, frame.bottom, "cross")
-        marks += _text(
-            over + (-5 if late else 5),
-            frame.bottom - 6,
-            f"pays from {x.word(crossover)}",
-            "end" if late else "start",
-            "label",
-        )
+    for each in series:
+        over = (crossovers or {}).get(each.name)
+        if over is not None and dense is not None:
+            marks += _crossing(frame, each, over, dense, alone=len(series) == 1)
     for each in series:
         placed = [frame.at(*point) for point in each.points]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in placed)
@@ -121,6 +113,22 @@ def lines(
             tip = f"{each.name}, {x.word(vx)}: {_number(vy)}"
             marks += _circle(px, py, 3.2, each.kind, tip)
     return card(title, words, svg(wide, frame.high, title, marks), legend(series))
+
+
+def _crossing(frame: Frame, series: Series, over: float, dense: float, alone: bool) -> str:
+    """A ring on the dense line; where no other line is in the way, also upright and in words."""
+    x, y = frame.at(over, dense)
+    word = f"pays from {frame.x.word(over)}"
+    ring = (
+        f'<circle class="ring s{series.kind}" cx="{x:.1f}" cy="{y:.1f}" r="6">'
+        f"<title>{escape(f'{series.name}: {word}')}</title></circle>"
+    )
+    if not alone:
+        return ring
+    late = frame.x.place(over) > 0.6
+    place, anchor = (x - 6, "end") if late else (x + 6, "start")
+    line = _line(x, y, x, frame.bottom, "cross")
+    return ring + line + _text(place, frame.bottom - 6, word, anchor, "label")
 
 
 def scatter(

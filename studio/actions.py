@@ -11,6 +11,7 @@ from PySide6.QtGui import QAction, QKeySequence
 from .look import theme
 from .look.icons import icon
 from .look.widgets import tip_of
+from .state.plan_edits import verb
 from .state.session import Session
 
 
@@ -32,6 +33,8 @@ SPECS = (
          "Open a Hugging Face model or a project", "folder", "open"),
     Spec("open_address", "Open a&ddress…", "Ctrl+L",
          "Open torchvision:resnet18, hf:org/name, sample:…", "link", "open"),
+    Spec("new_network", "&New sparse network…", "Ctrl+N",
+         "Make a network and train it sparse from the first step", "network", "open"),
     Spec("open_plan", "Open &plan…", "", "Read a plan file for this model", "plan", "model"),
     Spec("save_plan", "Save p&lan…", "", "Write the plan as a YAML file", "plan", "model"),
     Spec("save_project", "&Save project…", "Ctrl+S",
@@ -110,6 +113,7 @@ class Actions(QObject):
             action.setStatusTip(reason or spec.tip)
         paused = self._session.run.state == "paused"
         self["pause"].setText("Cont&inue" if paused else "P&ause")
+        self["prune"].setText(f"&{verb(self._session.plan)}")
 
     def _why_not(self, needs: str) -> str:
         session = self._session

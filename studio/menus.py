@@ -13,8 +13,8 @@ from .start_page import SAMPLES
 
 _MENUS: dict[str, tuple[str, ...]] = {
     "&File": (
-        "open", "open_folder", "open_address", "+recent", "+samples", "", "+presets", "open_plan",
-        "save_plan", "save_project", "", "export", "", "quit",
+        "new_network", "open", "open_folder", "open_address", "+recent", "+samples", "", "+presets",
+        "open_plan", "save_plan", "save_project", "", "export", "", "quit",
     ),
     "&Edit": ("+undo", "", "set_dense", "select_all", "", "search", "filter"),
     "&View": ("+docks", "", "+theme", "fit", "reset_layout"),

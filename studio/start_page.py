@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLay
 from .actions import Actions
 from .look import theme
 from .look.icons import app_icon, icon
-from .look.widgets import ActionButton, ElidedLabel, label, named
+from .look.widgets import ActionButton, ElidedLabel, label, named, tip_of
 from .recent import Recent
 from .state.session import Session
 
@@ -31,31 +31,29 @@ class Sample:
 
 SAMPLES = (
     Sample("sample:digits-resnet", "digits-resnet", "ResNet of 16, 32 and 64 channels",
-           "77,754 parameters · 98.89 % accurate"),
+           "77,754 parameters\n98.89 % accurate"),
     Sample("sample:digits-vit", "digits-vit", "Vision transformer, 4 blocks of width 48",
-           "77,434 parameters · 97.77 % accurate"),
+           "77,434 parameters\n97.77 % accurate"),
 )  # fmt: skip
 
 
-class SampleCard(QFrame):
-    """A sample as a card that is one button."""
+class StartCard(QFrame):
+    """A way to begin as a card that is one button."""
 
-    chosen = Signal(str)
+    chosen = Signal()
 
-    def __init__(self, sample: Sample) -> None:
+    def __init__(self, name: str, accessible: str, tip: str, title: str, *lines: str) -> None:
         super().__init__()
-        self._sample = sample
-        slug = sample.address.partition(":")[2].replace("-", "_")
-        named(self, f"sample_{slug}", f"Open {sample.title}", f"Open {sample.address}")
+        named(self, name, accessible, tip)
         self.setProperty("role", "card")
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setMinimumSize(QSize(270, 96))
+        self.setMinimumSize(QSize(184, 96))
         box = QVBoxLayout(self)
         box.setContentsMargins(16, 14, 16, 14)
         box.setSpacing(4)
-        box.addWidget(label(sample.title, "strong"))
-        for text, role in ((sample.facts, "dim"), (sample.note, "faint")):
+        box.addWidget(label(title, "strong"))
+        for text, role in zip(lines, ("dim", "faint"), strict=True):
             line = label(text, role)
             line.setWordWrap(True)
             box.addWidget(line)
@@ -64,11 +62,11 @@ class SampleCard(QFrame):
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         if self.rect().contains(event.position().toPoint()):
-            self.chosen.emit(self._sample.address)
+            self.chosen.emit()
 
     def keyPressEvent(self, event: object) -> None:
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):  # type: ignore[attr-defined]
-            self.chosen.emit(self._sample.address)
+            self.chosen.emit()
 
     def _restyle(self) -> None:
         colours = theme.current()
@@ -88,7 +86,7 @@ class StartPage(QWidget):
         self.setProperty("role", "stage")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         column = QWidget()
-        column.setMaximumWidth(580)
+        column.setMaximumWidth(640)
         box = QVBoxLayout(column)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(10)
@@ -104,13 +102,25 @@ class StartPage(QWidget):
         head.addLayout(words, 1)
         box.addLayout(head)
         box.addSpacing(14)
-        box.addWidget(label("Start with a sample", "heading"))
+        box.addWidget(label("Start with a sample, or with a network of your own", "heading"))
         cards = QHBoxLayout()
         cards.setSpacing(12)
         for sample in SAMPLES:
-            card = SampleCard(sample)
-            card.chosen.connect(session.open)
+            slug = sample.address.partition(":")[2].replace("-", "_")
+            card = StartCard(
+                f"sample_{slug}", f"Open {sample.title}", f"Open {sample.address}",
+                sample.title, sample.facts, sample.note,
+            )  # fmt: skip
+            card.chosen.connect(lambda address=sample.address: session.open(address))
             cards.addWidget(card, 1)
+        new = actions["new_network"]
+        card = StartCard(
+            "start_new_network", "New sparse network", tip_of(new, "Make a network of your own"),
+            "New network…", "MLPs and small convnets of any widths",
+            "Trained sparse from the first step on",
+        )  # fmt: skip
+        card.chosen.connect(new.trigger)
+        cards.addWidget(card, 1)
         box.addLayout(cards)
         box.addSpacing(14)
         box.addWidget(label("Open a model", "heading"))

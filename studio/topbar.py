@@ -45,7 +45,7 @@ class TopBar(QWidget):
         row.addStretch(1)
         row.addWidget(EngineChip(session, actions))
         row.addWidget(ActionButton(actions["measure"], "measure_button", "Measure"))
-        row.addWidget(ActionButton(actions["prune"], "prune_button", "▶  Prune", "go"))
+        row.addWidget(ActionButton(actions["prune"], "prune_button", role="go", sign="▶  "))
         row.addWidget(ActionButton(actions["export"], "export_button", "Export…"))
         for signal in (session.model_changed, session.selection_changed):
             signal.connect(self.refresh)

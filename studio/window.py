@@ -102,6 +102,7 @@ class MainWindow(QMainWindow):
                 "open": self._open_file,
                 "open_folder": self._open_folder,
                 "open_address": self._open_address,
+                "new_network": self._new_network,
                 "open_plan": self._open_plan,
                 "save_plan": self._save_plan,
                 "save_project": self._save_project,
@@ -253,6 +254,11 @@ class MainWindow(QMainWindow):
         from .look.dialogs import AddressDialog
 
         AddressDialog(self, self.session.open).show()
+
+    def _new_network(self) -> None:
+        from .new_network.dialog import NewNetworkDialog
+
+        NewNetworkDialog(self.session, self).show()
 
     def _open_plan(self) -> None:
         from .look.dialogs import ask_plan

@@ -25,7 +25,7 @@ class SparseTraining(Schedule):
     """
 
     kind: ClassVar[str] = "sparse-training"
-    label: ClassVar[str] = "Sparse from scratch (CSR)"
+    label: ClassVar[str] = "Sparse from scratch"
     rank: ClassVar[int] = 75
     trains: ClassVar[bool] = True
     growth: str = setting(

@@ -28,7 +28,7 @@ def summary(
     """How a layer's weights lie, in numbers, and how many outputs still read each input.
 
     ``kept`` counts all weights that there are, of which ``grown`` are new since the change before;
-    ``dropped`` are gone since then. ``dead_outputs`` are those that read no input. Arrays, int32:
+    ``dropped`` are gone since then. ``dead_outputs`` are those that read no input. Arrays, int64:
     ``inputs`` [in], how many outputs read each input, and ``outputs`` [out], how many inputs each
     output reads. Without a `topology` all weights are there. `image` is the (height, width) as
     which the inputs can be shown.
@@ -36,7 +36,7 @@ def summary(
     out, ins = _shape(info)
     cells = _cells(info, topology)
     kept = np.ones((out, ins), np.bool_) if cells is None else cells.kept
-    outputs = kept.sum(axis=1, dtype=np.int32)
+    outputs = kept.sum(axis=1, dtype=np.int64)
     result = {
         "step": topology.step if topology else 0,
         "evolution": topology.evolution if topology else 0,
@@ -48,7 +48,7 @@ def summary(
         "in": ins,
         "image": list(image) if image is not None and image[0] * image[1] == ins else None,
     }
-    return result, {"inputs": kept.sum(axis=0, dtype=np.int32), "outputs": outputs}
+    return result, {"inputs": kept.sum(axis=0, dtype=np.int64), "outputs": outputs}
 
 
 def tile(

@@ -22,18 +22,22 @@ from .looks import VIEWS
 from .matrix_view import MatrixView
 from .shown import Shown
 from .tools import histogram_tools, weight_tools
+from .topology_view import TopologyView
 
-TABS = ("Weights", "Mask", "Histogram", "Latency")
+TABS = ("Weights", "Mask", "Histogram", "Latency", "Topology")
 _TIPS = (
     "The layer's weights; pruned ones are gone",
     "What the mask keeps",
     "How the weights are distributed",
     "What was measured: dense against sparse",
+    "What the layer keeps, grows and drops, and which inputs it still sees",
 )
+_PAGES = (0, 0, 1, 2, 3)
+"""Weights and Mask are one picture in two looks, so that the place stays the same."""
 
 
 class Canvas(QWidget):
-    """Tabs Weights, Mask, Histogram and Latency over what the session shows."""
+    """The views of `TABS` over what the session shows."""
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -42,6 +46,7 @@ class Canvas(QWidget):
         self.matrix = MatrixView(session, self.shown)
         self.histogram = HistogramView(session, self.shown)
         self.latency = LatencyView(session)
+        self.topology = TopologyView(session, self.shown)
         self.tabs = named(QTabBar(), "canvas_tabs", "Views of the layer")
         self.tabs.setDrawBase(False)
         self.tabs.setExpanding(False)
@@ -57,11 +62,12 @@ class Canvas(QWidget):
             weight_tools(self.matrix),
             histogram_tools(self.histogram),
             self._latency_tools,
+            QWidget(),
         ):
             self._tools.addWidget(widget)
         self._tools.setSizePolicy(self.sizePolicy().Policy.Maximum, self.sizePolicy().Policy.Fixed)
         self._pages = QStackedWidget()
-        for page in (self.matrix, self.histogram, self.latency):
+        for page in (self.matrix, self.histogram, self.latency, self.topology):
             self._pages.addWidget(page)
 
         bar = QWidget()
@@ -86,7 +92,8 @@ class Canvas(QWidget):
 
     def fit(self) -> None:
         """Show the whole matrix."""
-        self.matrix.fit()
+        topology = self._pages.currentWidget() is self.topology
+        (self.topology if topology else self.matrix).fit()
 
     def ask_what_to_measure(self) -> None:
         """Show what was measured, and ask what is to be measured next."""
@@ -98,11 +105,10 @@ class Canvas(QWidget):
         self.tabs.setCurrentIndex(TABS.index(name))
 
     def _tab_changed(self, index: int) -> None:
-        # Weights and Mask are one picture in two looks, so that the place stays the same.
         if index < 2:
             self.matrix.set_look(mode="mask" if index else "weights")
-        self._pages.setCurrentIndex(max(0, index - 1))
-        self._tools.setCurrentIndex({0: 0, 2: 1}.get(index, 2))
+        self._pages.setCurrentIndex(_PAGES[index])
+        self._tools.setCurrentIndex(_PAGES[index])
 
     def _add_shortcuts(self) -> None:
         for i in range(len(TABS)):

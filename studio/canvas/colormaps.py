@@ -57,6 +57,30 @@ def kept(theme: Theme) -> Array:
     return blended(np.broadcast_to(leaf, (256, 3)), theme)
 
 
+def evolution(theme: Theme) -> tuple[str, str, str, str]:
+    """Colours of a topology's cells: empty, kept, grown, dropped.
+
+    What stays is quiet; what came and went stand out in blue and amber, the pair that every eye
+    tells apart.
+    """
+    ground = pruned(theme)
+    return ground, theme.mix(theme.leaf, ground, 0.62), theme.blue, theme.amber
+
+
+def evolved(theme: Theme) -> Array:
+    """The table of a topology's tile, whose value is a place in `evolution`.
+
+    Kept cells fade as they grow few; the few that came or went stay in sight.
+    """
+    ground = np.array(_rgb(pruned(theme)), np.float32)
+    share = (np.arange(256, dtype=np.float32) / 255) ** 0.7
+    table = np.tile(ground, (256, 256, 1))
+    empty, kept, grown, dropped = (np.array(_rgb(c), np.float32) for c in evolution(theme))
+    table[:, 1] = empty + (kept - empty) * share[:, None]
+    table[:, 2], table[:, 3] = grown, dropped
+    return _packed(table)
+
+
 def image(value: Array, density: Array, table: Array) -> QImage:
     """A picture of a tile's uint8 arrays [h, w], coloured by a table of this module."""
     pixels = table[(density.astype(np.uint16) << 8) | value]

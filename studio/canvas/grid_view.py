@@ -273,9 +273,7 @@ class GridView(PanZoom):
         exact = abs(wide - 1) * picture.width() < 0.5 and abs(high - 1) * picture.height() < 0.5
         if not exact and min(wide, high) < 4:
             # Cells of some one and a half pixels would come out uneven: draw them larger first.
-            grown_wide, grown_high = (
-                1 if s < 1.01 else min(4, -int(-s // 1)) for s in (wide, high)
-            )
+            grown_wide, grown_high = (1 if s < 1.01 else -int(-s // 1) for s in (wide, high))
             picture = picture.scaled(picture.width() * grown_wide, picture.height() * grown_high)
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         painter.drawImage(target, picture)

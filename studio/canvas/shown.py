@@ -33,6 +33,7 @@ class Shown(QObject):
         session.masks_changed.connect(self._masks)
         session.engine_changed.connect(self._engine)
         self._was_ready = session.engine_state == "ready"
+        self._masks_seen = 0
 
     @property
     def layer(self) -> LayerInfo | None:
@@ -47,12 +48,26 @@ class Shown(QObject):
         """The plan's rule for the layer, None where it stays dense."""
         return self._session.preview_rule
 
-    def question(self) -> dict[str, Any]:
-        """What every question to the engine about the layer says."""
-        layer = self.layer
+    def question(self, source: str = "") -> dict[str, Any]:
+        """What every question to the engine about the layer says; `source` instead of the own.
+
+        `masks` counts the run's masks: while one question is under way, they may become others.
+        """
+        layer, source = self.layer, source or self.source
         assert layer is not None
-        asked = {"layer": layer.path, "rule": self._rule_json(), "source": self.source}
+        asked: dict[str, Any] = {"layer": layer.path, "source": source}
+        if source == "run":
+            asked |= {"rule": None, "masks": self._masks_seen}
+        else:
+            asked |= {"rule": self._rule_json()}
         return asked | context(self._session.plan)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether a run has set masks, or is about to."""
+        session = self._session
+        running = session.run.active and session.run.kind == "prune"
+        return running or session.report is not None
 
     def words(self, achieved: float) -> str:
         """Whose mask it is, and how much it prunes."""
@@ -65,9 +80,7 @@ class Shown(QObject):
             name = "Preview of the plan"
         return f"{name} · {achieved * 100:.1f} % pruned"
 
-    def _rule_json(self) -> dict[str, Any] | None:
-        if self.source == "run":
-            return None
+    def _rule_json(self) -> dict[str, Any]:
         # No rule would mean the run's masks; dense is said as a rule that prunes nothing.
         dense = Rule("*", PATTERNS.parse("element"), CRITERIA.parse("magnitude"), 0.0)
         return rule_json(self.rule or dense)
@@ -77,8 +90,8 @@ class Shown(QObject):
         self.changed.emit()
 
     def _masks(self) -> None:
-        running = self._session.run.active and self._session.run.kind == "prune"
-        if running or self._session.report is not None:
+        self._masks_seen += 1
+        if self.has_masks:
             self.source = "run"
         self.changed.emit()
 

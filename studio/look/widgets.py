@@ -11,6 +11,13 @@ from PySide6.QtWidgets import QFrame, QLabel, QPushButton, QWidget
 
 W = TypeVar("W", bound=QWidget)
 
+BY_KEYBOARD = (
+    Qt.FocusReason.TabFocusReason,
+    Qt.FocusReason.BacktabFocusReason,
+    Qt.FocusReason.ShortcutFocusReason,
+)
+"""Reasons of a focus that is worth a ring: the person walks by keys."""
+
 _TIP = 60
 """Characters in a line of a tooltip: about 360 pixels."""
 
@@ -54,12 +61,17 @@ def tip_of(action: QAction, text: str) -> str:
 
 
 class ActionButton(QPushButton):
-    """A push button that is one QAction: its text, state, tooltip and shortcut."""
+    """A push button that is one QAction: its text, state, tooltip and shortcut.
 
-    def __init__(self, action: QAction, name: str, text: str = "", role: str = "") -> None:
+    `text` stands in the place of the action's, `sign` before it.
+    """
+
+    def __init__(
+        self, action: QAction, name: str, text: str = "", role: str = "", sign: str = ""
+    ) -> None:
         super().__init__()
         self._action = action
-        self._text = text
+        self._text, self._sign = text, sign
         named(self, name, action.text().replace("&", ""))
         # A click leaves the focus where it was: the button may be off a moment later.
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
@@ -70,7 +82,7 @@ class ActionButton(QPushButton):
         self._follow()
 
     def _follow(self) -> None:
-        self.setText(self._text or self._action.text())
+        self.setText(self._sign + (self._text or self._action.text().replace("&", "")))
         self.setEnabled(self._action.isEnabled())
         self.setToolTip(self._action.toolTip())
 

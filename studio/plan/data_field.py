@@ -48,7 +48,7 @@ class DataField(QWidget):
 
     edited = Signal(object)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, caption_width: int = _CAPTION) -> None:
         super().__init__(parent)
         self._address: str | None = None
         self._own: str | None = None
@@ -62,7 +62,7 @@ class DataField(QWidget):
         self.note.setWordWrap(True)
         caption = label("Data", "dim")
         caption.setBuddy(self.box)
-        caption.setMinimumWidth(_CAPTION)
+        caption.setMinimumWidth(caption_width)
         row = QHBoxLayout()
         row.setSpacing(6)
         row.addWidget(caption)

@@ -12,15 +12,11 @@ from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QGridLayout, QSizeP
 
 from ...engine.patterns import PATTERNS, Pattern
 from ..look.theme import font, theme_of
+from ..look.widgets import BY_KEYBOARD
 
 _MOST_COLUMNS = 5
 # Both are whole pixels for each of the example's 12 cells.
 _PICTURE, _SMALL_PICTURE = 48, 36
-_BY_KEYBOARD = (
-    Qt.FocusReason.TabFocusReason,
-    Qt.FocusReason.BacktabFocusReason,
-    Qt.FocusReason.ShortcutFocusReason,
-)
 
 
 class Tile(QAbstractButton):
@@ -107,7 +103,7 @@ class Tile(QAbstractButton):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        self._ring = event.reason() in _BY_KEYBOARD
+        self._ring = event.reason() in BY_KEYBOARD
         super().focusInEvent(event)
 
     def focusOutEvent(self, event: QFocusEvent) -> None:

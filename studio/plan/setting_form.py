@@ -69,11 +69,26 @@ class NumberBox(QDoubleSpinBox):
     def __init__(self, decimals: int = 10, least: int = 0, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._least = least
+        self._low: float | None = None
         self.setLocale(QLocale.c())
         self.setDecimals(decimals)
         self.setKeyboardTracking(False)
         indent(self)
         quiet(self)
+
+    def allow_empty(self) -> None:
+        """Let it be empty too: what lies below the least value stands for that."""
+        self._low = self.minimum()
+        self.setMinimum(self._low - 1)
+        self.setSpecialValueText("auto")
+
+    def stepBy(self, steps: int) -> None:
+        if self._low is not None and steps > 0 and self.value() < self._low:
+            self.setValue(self._low)
+        elif self._low is not None and steps < 0 and self.value() <= self._low:
+            self.setValue(self.minimum())
+        else:
+            super().stepBy(steps)
 
     def textFromValue(self, value: float) -> str:
         whole, _, part = f"{value:.{self.decimals()}f}".partition(".")
@@ -217,9 +232,14 @@ class SettingForm(QWidget):
 
     def _make_float(self, field: Field) -> NumberBox:
         box = NumberBox()
-        box.setRange(_or(field.low, -1e9), _or(field.high, 1e9))
+        low = _or(field.low, -1e9)
+        box.setRange(low, _or(field.high, 1e9))
         box.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
-        box.valueChanged.connect(lambda value: self._set(field.name, value))
+        if optional(field):
+            box.allow_empty()
+        box.valueChanged.connect(
+            lambda value: self._set(field.name, None if value < low else value)
+        )
         return box
 
     def _make_choice(self, field: Field) -> QComboBox:
@@ -271,7 +291,7 @@ class SettingForm(QWidget):
             elif isinstance(editor, QSpinBox):
                 editor.setValue(editor.minimum() if value is None else min(value, _MOST))
             elif isinstance(editor, QDoubleSpinBox):
-                editor.setValue(value)
+                editor.setValue(editor.minimum() if value is None else value)
             elif isinstance(editor, NumberList):
                 editor.show_numbers(value)
             elif isinstance(editor, QLineEdit):

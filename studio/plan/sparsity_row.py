@@ -21,25 +21,25 @@ class SparsityRow(QWidget):
     live = Signal(float)
     settled = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, name: str = "sparsity") -> None:
         super().__init__(parent)
         self._shown = 0.0
         self._waiting: float | None = None
         self._filling = False
         self._label = label("Sparsity")
         self._box = NumberBox(decimals=3, least=1)
-        named(self._box, "sparsity_box", "Sparsity in percent")
+        named(self._box, f"{name}_box", "Sparsity in percent")
         self._box.setRange(0.1, 99.9)
         self._box.setSingleStep(5.0)
         self._box.setSuffix(" %")
         self._box.setAlignment(Qt.AlignmentFlag.AlignRight)
         self._box.setFixedWidth(104)
-        self._slider = named(QSlider(Qt.Orientation.Horizontal), "sparsity_slider", "Sparsity")
+        self._slider = named(QSlider(Qt.Orientation.Horizontal), f"{name}_slider", "Sparsity")
         self._slider.setRange(1, _STEPS - 1)
         self._slider.setSingleStep(10)
         self._slider.setPageStep(50)
         quiet(self._slider)
-        self._why = label(role="dim", name="sparsity_why")
+        self._why = label(role="dim", name=f"{name}_why")
         self._why.setWordWrap(True)
         self._why.hide()
         grid = QGridLayout(self)

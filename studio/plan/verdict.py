@@ -12,7 +12,7 @@ from ...engine.plan import Plan, Rule
 from ...engine.verdicts import crossover
 from ..look.widgets import wrapped
 from ..state.cells import Cell, pattern_word, setting
-from ..state.plan_edits import context
+from ..state.plan_edits import context, from_scratch
 from ..state.session import Session
 from ..state.verdict_words import sentence
 from .card import Card
@@ -214,6 +214,9 @@ class VerdictCards(QWidget):
             self.energy.say("No preview", f"{self._session.current} {result['waits']}", "warn")
         elif result.get("energy") is None:
             self.energy.say("Energy kept", "Unknown for this layer.")
+        elif from_scratch(self._session.plan):
+            head = f"{int(result['kept_units']):,} of {int(result['units']):,} weights"
+            self.energy.say(head, "Drawn anew by chance at the start; they move while it learns.")
         else:
             self.energy.say(*energy_words(rule, result))
 

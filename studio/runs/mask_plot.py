@@ -47,9 +47,17 @@ class MaskPlot(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._metrics: Metrics = ()
         self._end = 1.0
+        self._changes: Sequence[tuple[int, int, int]] = ()
 
-    def show_metrics(self, metrics: Metrics, end: float) -> None:
-        """Show (step, values); `end` is the last step of the axis."""
+    def show_metrics(
+        self, metrics: Metrics, end: float, changes: Sequence[tuple[int, int, int]] = ()
+    ) -> None:
+        """Show (step, values); `end` is the last step of the axis.
+
+        `changes` are (step, dropped, regrown) of each change of the masks; without them the bars
+        are those of the metrics, an epoch each.
+        """
+        self._changes = changes
         self._metrics, self._end = [row for row in metrics if "loss" in row[1]], max(end, 1.0)
         words = [in_words(name, v) for _, last in self._metrics[-1:] for name, v in last.items()]
         self.setAccessibleName("Masks: " + (", ".join(words) or "none yet"))
@@ -103,16 +111,23 @@ class MaskPlot(QWidget):
             painter.setBrush(pen.color())
             painter.drawEllipse(placed[-1], pen.widthF() + 1, pen.widthF() + 1)
 
+    def churn(self) -> Sequence[tuple[float, float, float]]:
+        """(step, dropped, regrown) of each bar."""
+        if self._changes:
+            return self._changes
+        regrown = dict(self.points("regrown"))
+        return [(step, gone, regrown.get(step, 0.0)) for step, gone in self.points("dropped")]
+
     def _draw_churn(self, painter: QPainter, area: QRectF) -> None:
         look = theme_of(self)
-        dropped, regrown = self.points("dropped"), dict(self.points("regrown"))
+        churn = self.churn()
         # The first masks take so much away that nothing after them could be seen beside it.
-        most = max((value + regrown.get(step, 0.0) for step, value in dropped[1:]), default=0.0)
-        wide = max(1.0, min(6.0, area.width() / max(1, len(dropped)) - 1))
+        most = max((gone + come for _, gone, come in churn[1:]), default=0.0)
+        wide = max(1.0, min(6.0, area.width() / max(1, len(churn)) - 1))
         painter.setPen(Qt.PenStyle.NoPen)
-        for step, gone in dropped:
+        for step, gone, come in churn:
             left, floor = self._x(area, step) - wide / 2, area.bottom()
-            for colour, value in (("dim", gone), ("leaf", regrown.get(step, 0.0))):
+            for colour, value in (("dim", gone), ("leaf", come)):
                 room = floor - area.center().y()
                 high = max(0.0, min(room, value / (most or 1.0) * area.height() / 2))
                 painter.setBrush(look.colour(colour, 0.4))
@@ -126,11 +141,15 @@ class MaskPlot(QWidget):
         total = {n: sum(v for _, v in self.points(n)) for n in ("dropped", "regrown")}
         entries = [("leaf", "sparsity")] + ([("amber", own)] if own else [])
         lines = len(entries)
-        for colour, name, sign in (("dim", "dropped", "−"), ("leaf", "regrown", "+")):
-            if total[name]:
-                number = count(round(total[name]))
-                # There is no room for words beside the name of a number.
-                entries.append((colour, f"{sign}{number}" if own else f"{number} {name}"))
+        changes = [
+            (colour, sign + count(round(total[name])), name)
+            for colour, name, sign in (("dim", "dropped", "−"), ("leaf", "regrown", "+"))
+            if total[name]
+        ]
+        whole = "".join([*(words for _, words in entries), *(n + w for _, n, w in changes)])
+        room = self.width() - 24 * (lines + len(changes))
+        short = painter.fontMetrics().horizontalAdvance(whole) > room
+        entries += [(colour, n if short else f"{n} {w}") for colour, n, w in changes]
         x, y = 2.0, float(self.height() - _LEGEND)
         for index, (colour, words) in enumerate(entries):
             churn = index >= lines

@@ -21,6 +21,7 @@ from ...engine.plan import Plan
 from ..look import theme
 from ..look.icons import icon
 from ..look.widgets import hairline, label, named, wrapped
+from ..state.plan_edits import from_scratch, verb
 from ..state.run_state import RunState
 from ..state.session import Session
 from .mask_plot import MaskPlot, in_words, own_number
@@ -33,7 +34,10 @@ _UNBOUNDED = 16777215
 _CURVE = 250
 _WIDE = 1000
 """From this width on both curves stand side by side."""
-_IDLE = "No run yet. Choose patterns, then press Prune (Ctrl+Return)."
+_IDLE = {
+    "Prune": "No run yet. Choose patterns, then press Prune (Ctrl+Return).",
+    "Train": "No run yet. Press Train (Ctrl+Return).",
+}
 
 
 def duration(seconds: float) -> str:
@@ -88,7 +92,7 @@ class RunStrip(QWidget):
         session.selection_changed.connect(self._show_layers)
         session.engine_changed.connect(self._show_buttons)
         session.busy_changed.connect(self._show_buttons)
-        session.plan_changed.connect(self._show_buttons)
+        session.plan_changed.connect(self._plan_changed)
         session.model_changed.connect(self._show_opened)
         theme.follow(self, self._restyle)
         self._show()
@@ -194,6 +198,9 @@ class RunStrip(QWidget):
         self._plan = self._session.plan
         self._show()
 
+    def _plan_changed(self) -> None:
+        (self._show if self._session.run.state == "idle" else self._show_buttons)()
+
     def _show(self) -> None:
         run = self._session.run
         if run.active and not self._was_active:
@@ -202,7 +209,7 @@ class RunStrip(QWidget):
             self._folded = False
         self._was_active = run.active
         idle = run.state == "idle"
-        self._title.setText(_IDLE if idle else run.title)
+        self._title.setText(_IDLE[verb(self._session.plan)] if idle else run.title)
         self._set_role(self._title, "dim" if idle else "strong")
         self._show_progress(run)
         self._show_buttons()
@@ -256,6 +263,8 @@ class RunStrip(QWidget):
         accuracy = [(s, v["accuracy"]) for s, v in run.metrics if "accuracy" in v]
         loss = [(s, v["loss"]) for s, v in run.metrics if "loss" in v]
         dense = next((v["dense_accuracy"] for _, v in run.metrics if "dense_accuracy" in v), None)
+        if from_scratch(self._plan):
+            dense = None  # of weights that have learned nothing
         steps = [step for step, _ in run.metrics]
         training = run.total if run.text.startswith("epoch") else 0
         end = max([*steps, training, 1])
@@ -274,7 +283,7 @@ class RunStrip(QWidget):
         self._curve_title.setText("Accuracy, loss" if loss else "Accuracy")
         self._curve_value.setToolTip(f"loss {loss[-1][1]:.3g}" if loss else "")
         self._curve.show_metrics(run.metrics)
-        self._masks.show_metrics(run.metrics, end)
+        self._masks.show_metrics(run.metrics, end, run.changes)
         name = own_number(run.metrics)
         last = run.metrics[-1][1] if run.metrics else {}
         words = [f"{last['sparsity'] * 100:.1f} %"] if "sparsity" in last else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from ...engine.patterns import PATTERNS
 from ...engine.plan import Plan, Rule
 
 _LIVE_ID = 1
+_SCRATCH = "sparse-training"
 
 
 class RuleIndex:
@@ -120,6 +121,22 @@ class PlanCommand(QUndoCommand):
         return True
 
 
+def from_scratch(plan: Plan) -> bool:
+    """Whether the plan trains a network that has learned nothing before, sparse all along."""
+    return plan.schedule.kind == _SCRATCH
+
+
+def came_from_scratch(report: Mapping[str, Any]) -> bool:
+    """Whether a run's report is one of such a plan."""
+    schedule = (report.get("plan") or {}).get("schedule")
+    return (schedule.get("kind") if isinstance(schedule, dict) else schedule) == _SCRATCH
+
+
+def verb(plan: Plan) -> str:
+    """What running the plan does to the model, as its button says it."""
+    return "Train" if from_scratch(plan) else "Prune"
+
+
 def title(plan: Plan) -> str:
     """A run's name: the schedule and what it prunes, as "AGP · group 60 %"."""
     words = {short(rule) for rule in plan.rules} - {""}
@@ -128,5 +145,5 @@ def title(plan: Plan) -> str:
         what = words.pop()
     else:
         what = f"{shares.pop() * 100:.3g} %" if len(shares) == 1 else f"{len(words)} rules"
-    name = plan.schedule.kind
+    name = "Sparse training" if from_scratch(plan) else plan.schedule.kind
     return what if name == "oneshot" else f"{name.upper() if len(name) < 4 else name} · {what}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from ...engine import events
 
+T = TypeVar("T")
 _MAX_LOG = 400
 _MAX_METRICS = 1200
 ACTIVE = ("running", "paused")
@@ -17,7 +19,8 @@ class RunState:
 
     `kind` is the job ("prune", "measure"), `state` one of idle, running, paused, done, failed and
     cancelled. `done` of `total` steps (total 0: unknown). `metrics` holds (step, values) in order,
-    thinned out where a run is very long. `sparsity` is the achieved sparsity by layer path. `log`
+    thinned out where a run is very long; `changes` holds (step, dropped, regrown) of each change of
+    the masks, thinned out alike. `sparsity` is the achieved sparsity by layer path. `log`
     holds (time, text), oldest first. `error` says in one sentence why a run failed.
     """
 
@@ -29,6 +32,7 @@ class RunState:
     text: str = ""
     seconds_left: float | None = None
     metrics: tuple[tuple[int, dict[str, float]], ...] = ()
+    changes: tuple[tuple[int, int, int], ...] = ()
     sparsity: dict[str, float] | None = None
     log: tuple[tuple[str, str], ...] = ()
     error: str = ""
@@ -71,14 +75,13 @@ def advance(state: RunState, event: events.Event, now: str = "") -> RunState:
                 replace(state, sparsity=sparsity), now, f"{event.path} at {achieved * 100:.1f} %"
             )
         case events.Metric():
-            metrics = (*state.metrics, (event.step, event.values))
-            if len(metrics) > _MAX_METRICS:
-                metrics = (*metrics[:-200:2], *metrics[-200:])
-            return replace(state, metrics=metrics)
+            return replace(state, metrics=_thinned((*state.metrics, (event.step, event.values))))
         case events.MaskChanged():
             state = replace(state, sparsity={**(state.sparsity or {}), **event.sparsity})
             if not event.dropped and not event.regrown:
                 return state
+            change = (event.step, event.dropped, event.regrown)
+            state = replace(state, changes=_thinned((*state.changes, change)))
             words = f"masks: {event.dropped:,} weights dropped"
             return _logged(
                 state, now, words + (f", {event.regrown:,} regrown" if event.regrown else "")
@@ -97,6 +100,11 @@ def advance(state: RunState, event: events.Event, now: str = "") -> RunState:
             )
             return _logged(failed, now, event.message)
     return state
+
+
+def _thinned(rows: tuple[T, ...]) -> tuple[T, ...]:
+    """Every second of the older rows, where there are very many."""
+    return (*rows[:-200:2], *rows[-200:]) if len(rows) > _MAX_METRICS else rows
 
 
 def _logged(state: RunState, now: str, text: str) -> RunState:

@@ -170,22 +170,33 @@ class Session(QObject):
 
     # Opening
 
-    def open(self, address: str, arch: str | None = None, trust: bool = False) -> None:
-        """Open a model address or a project folder; `trust` runs a pickle's code."""
+    def open(
+        self,
+        address: str,
+        arch: str | None = None,
+        trust: bool = False,
+        plan: Plan | None = None,
+    ) -> None:
+        """Open a model address or a project folder; `trust` runs a pickle's code.
+
+        `plan` is the one to begin with, as a step that can be undone.
+        """
         if self._refused("open"):
             return
         if Path(address).exists():
             address = str(Path(address).resolve())
-        self._open(address, arch, trust, again=False)
+        self._open(address, arch, trust, again=False, plan=plan)
 
-    def _open(self, address: str, arch: str | None, trust: bool, *, again: bool) -> None:
+    def _open(
+        self, address: str, arch: str | None, trust: bool, *, again: bool, plan: Plan | None = None
+    ) -> None:
         def ended(event: events.Event) -> None:
             if isinstance(event, events.Finished):
                 if again:
                     self._reopened()
                 else:
                     self._trust = trust
-                    self._opened(address, arch, event.result)
+                    self._opened(address, arch, event.result, plan)
             elif isinstance(event, events.Failed) and event.consent:
                 self.consent_needed.emit(address, event.message)
             elif isinstance(event, events.Failed):
@@ -201,7 +212,9 @@ class Session(QObject):
             self._resume_wanted = False
             self.resume_run()
 
-    def _opened(self, address: str, arch: str | None, result: dict[str, Any]) -> None:
+    def _opened(
+        self, address: str, arch: str | None, result: dict[str, Any], plan: Plan | None = None
+    ) -> None:
         self.keep_plan()
         info = ModelInfo.from_json(result["info"])
         project = result.get("project")
@@ -229,7 +242,9 @@ class Session(QObject):
         self.plan_changed.emit()
         self.selection_changed.emit()
         self.masks_changed.emit()
-        if kept is not None:
+        if plan is not None:
+            self.set_plan(plan, "new sparse network")
+        elif kept is not None:
             self.notice.emit("Your plan for this model from last time is back.", "info")
 
     # Selection and plan

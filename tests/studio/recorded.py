@@ -21,6 +21,9 @@ class RecordedEngine(EngineClient):
         super().__init__(["/nonexistent"])
         self.matrices = matrices
         self.masks = masks or {}
+        self.before = {}
+        self.images = {}
+        self.evolution = (0, 0)
         self.asked = []
         self.jobs = []
         self.hold = False
@@ -84,6 +87,8 @@ class RecordedEngine(EngineClient):
         w, kept = self.matrices[layer], self.kept(layer, params["rule"])
         rows = _edges(top, bottom, params["size"][0])
         columns = _edges(left, right, params["size"][1])
+        if params["view"] == "topology":
+            return self._topology_tile(layer, kept, rows, columns)
         source = w if params["view"] == "weight" else np.abs(w)
         if params["view"] == "change":
             source = w * 0
@@ -101,6 +106,31 @@ class RecordedEngine(EngineClient):
         kept = self.kept(layer, params["rule"])
         value = float(self.matrices[layer][row, column])
         return {"value": value, "kept": bool(kept[row, column])}, {}
+
+    def codes(self, layer, kept):
+        """0 nothing, 1 kept, 2 grown, 3 dropped since the masks in `before`."""
+        before = self.before.get(layer, kept)
+        return np.select([kept & before, kept, before], [1, 2, 3], 0).astype(np.uint8)
+
+    def _topology_tile(self, layer, kept, rows, columns):
+        value = self.codes(layer, kept)
+        value = np.maximum.reduceat(value[: rows[-1], : columns[-1]], rows[:-1], axis=0)
+        value = np.maximum.reduceat(value, columns[:-1], axis=1)
+        density = (_pool(kept.astype(float), rows, columns) * 255).round().astype(np.uint8)
+        return self._summary(layer, kept), {"value": value, "density": density}
+
+    def _topology(self, params):
+        layer = params["layer"]
+        kept = self.kept(layer, params["rule"])
+        codes = self.codes(layer, kept)
+        evolution, step = self.evolution
+        meta = {
+            "step": step, "evolution": evolution, "kept": int(kept.sum()),
+            "grown": int((codes == 2).sum()), "dropped": int((codes == 3).sum()),
+            "dead_outputs": int((~kept.any(1)).sum()), "out": kept.shape[0], "in": kept.shape[1],
+            "image": self.images.get(layer),
+        }  # fmt: skip
+        return meta, {"inputs": kept.sum(0).astype("i4"), "outputs": kept.sum(1).astype("i4")}
 
     def _histogram(self, params):
         layer = params["layer"]

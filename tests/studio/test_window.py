@@ -321,7 +321,7 @@ def test_the_sample_cards_say_what_the_samples_are():
     for sample in SAMPLES:
         row = next(line for line in readme.splitlines() if f"`{sample.address}` |" in line)
         parameters, accuracy = (cell.strip() for cell in row.split("|")[2:4])
-        assert sample.note == f"{parameters} parameters · {accuracy} accurate"
+        assert sample.note == f"{parameters} parameters\n{accuracy} accurate"
 
 
 def test_the_guide_goes_back(open_window):

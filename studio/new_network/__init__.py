@@ -1,0 +1,1 @@
+"""A new network: chosen by its picture, trained sparse from the first step."""

@@ -142,18 +142,22 @@ def test_long_indices(emulate):
         close(y, expected(x, values, kept, bias), torch.float32)
 
 
-def test_gradients():
-    x, values, kept, _ = case(7, 12, 6, 0.5, torch.float32)
-    x = x.nan_to_num().view(2, 3, 12).requires_grad_()
-    values.requires_grad_()
-    dense = values.new_zeros(7, 12).index_copy(1, kept.long(), values)
-    y = x @ dense.T
-    grad = seeded(2, 3, 7, seed=9).float()
-    to_x, to_values = torch.autograd.grad(y, (x, values), grad)
-    got_x, got_values = grouped_linear_backward(grad, x.detach(), values.detach(), kept)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("density", [0.0, 0.5, 1.0])
+def test_gradients(backend, dtype, density):
+    x, values, kept, _ = case(7, 12, 6, density, dtype)
+    x = x.nan_to_num().view(2, 3, 12)
+    grad = seeded(2, 3, 14, seed=9)[..., ::2].to(dtype)
+    exact, weight = x.double().requires_grad_(), values.double().requires_grad_()
+    dense = weight.new_zeros(7, 12).index_copy(1, kept.long(), weight)
+    to_x, to_values = torch.autograd.grad(exact @ dense.T, (exact, weight), grad.double())
+    with backend.active():
+        got = grouped_linear_backward(
+            *(part.to(backend.device) for part in (grad, x, values, kept))
+        )
     # The dense gradient to x has entries for what is not kept only through zeros of the weight.
-    torch.testing.assert_close(got_x, to_x)
-    torch.testing.assert_close(got_values, to_values)
+    close(got[0], to_x, dtype)
+    close(got[1], to_values, dtype)
 
 
 def test_columns_from_mask_zeros_and_format():

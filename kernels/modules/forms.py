@@ -89,7 +89,8 @@ def _bsr_backward(
     crow, columns, *across = indices
     height, width = values.shape[1:]
     starts, rows, places = across or transposed(crow, columns, -(-sizes[1] // width))
-    by_x = bsr_linear(starts, rows, values[places].transpose(1, 2), grad, None, sizes[1])
+    turned = values[places].transpose(1, 2).contiguous()
+    by_x = bsr_linear(starts, rows, turned, grad, None, sizes[1])
     return by_x, sampled_blocks(crow, columns, (height, width), grad.t(), x.t())
 
 

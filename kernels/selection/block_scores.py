@@ -17,16 +17,18 @@ def block_scores(matrix: Tensor, height: int, width: int, power: int = 2) -> Ten
 
     Blocks at the lower and right edge may be smaller. ``1 x V`` are vectors, ``1 x taps`` kernels,
     ``1 x in`` filters, ``out x 1`` columns. A `power` of 0 sums the entries as they are, which then
-    are scores. Raises ValueError for other powers and for blocks without entries.
+    are scores. Has gradients; where they are asked for, torch sums. Raises ValueError for other
+    powers and for blocks without entries.
     """
     if power not in _REDUCTIONS or height < 1 or width < 1:
         raise ValueError(f"no sums of |w|^{power} over blocks of {height}x{width}")
     out, columns = matrix.shape
-    if launchable(matrix):
+    learns = matrix.requires_grad and torch.is_grad_enabled()
+    if launchable(matrix) and not learns:
         rows = torch.arange(0, out + height, height).clamp_(max=out)
         borders = torch.arange(0, columns + width, width).clamp_(max=columns)
         return reduce_cells_cuda(matrix, rows, borders, _REDUCTIONS[power])
-    entries = matrix.detach().float()
+    entries = matrix.float()
     if power:
         entries = entries.abs() if power == 1 else entries.square()
     padded = pad(entries, (0, -columns % width, 0, -out % height))

@@ -141,7 +141,7 @@ def measure(result: Json) -> str:
             cell["ran"],
             f"{cell['dense_ms']:.3f}",
             f"{cell['ms']:.3f}",
-            "busy" if cell["verdict"]["kind"] == "busy" else f"{cell['speedup']:.2f}×",
+            _speedup(cell),
             f"±{100 * cell['spread']:.0f} %",
             f"{100 * cell['roofline']['share']:.0f} %" if cell["roofline"] else "–",
             "–" if cell["crossover"] is None else f"{100 * cell['crossover']:.0f} %",
@@ -166,6 +166,13 @@ def measure(result: Json) -> str:
     if known:
         lines.append(f"{known} of {len(cells)} measured before; --fresh times them anew")
     return "\n".join(lines)
+
+
+def _speedup(cell: Json) -> str:
+    """A factor, only as far as the machine was quiet enough for one."""
+    if cell["verdict"]["kind"] == "busy":
+        return "busy"
+    return f"{'~' if cell['disturbed'] else ''}{cell['speedup']:.2f}×"
 
 
 def export(result: Json) -> str:

@@ -15,7 +15,8 @@ def verdict(cell: Mapping[str, Any], busy: bool = False) -> Json:
     """``{"kind", "words"}`` of a measured cell.
 
     ``faster`` than dense, the ``same``, ``slower`` (the fastest sparse form is, so that the layer
-    stays dense), or ``busy``: noise left open which, and nothing is claimed.
+    stays dense), or ``busy``: noise left open which, and nothing is claimed. No factor is claimed
+    for a cell that was ``disturbed``.
     """
     what = f"{pattern_words(cell['pattern'])} at {100 * (1 - cell['kept']):.0f} %"
     if busy:
@@ -24,6 +25,9 @@ def verdict(cell: Mapping[str, Any], busy: bool = False) -> Json:
     if cell["ran"] != "dense":
         if cell["speedup"] < CLOSE:
             return {"kind": "same", "words": f"{what} runs as fast as dense here"}
+        if cell.get("disturbed"):
+            words = f"{what} runs faster than dense here; this machine was too busy to say how much"
+            return {"kind": "faster", "words": words}
         factor = times(cell["speedup"])
         return {"kind": "faster", "words": f"{what} runs {factor} faster than dense here"}
     gain = best_speedup(cell)
@@ -48,22 +52,22 @@ def crossover(cells: Iterable[Mapping[str, Any]]) -> float | None:
     """The sparsity from which on a layer is faster than dense, of its cells at several sparsities.
 
     Between the last one that is not faster and the first that is, where the line through their
-    speed-ups crosses 1; the first itself where no lower one was measured or could run. None if the
-    highest sparsity is not faster. Cells without a verdict do not count.
+    speed-ups crosses 1; the first itself where no lower one was measured or could run, or where one
+    of them was disturbed. None if the highest sparsity is not faster. Cells without a verdict do
+    not count.
     """
     known = [cell for cell in cells if cell["verdict"]["kind"] != "busy"]
-    found = None
+    found: Mapping[str, Any] | None = None
     for cell in sorted(known, key=lambda cell: float(cell["kept"])):
         gain = best_speedup(cell)
         if cell["ran"] != "dense" and gain is not None and gain > 1:
-            found = (1 - cell["kept"], gain)
+            found = cell
             continue
-        if found is None or gain is None:
+        if found is None or gain is None or cell.get("disturbed") or found.get("disturbed"):
             break
-        sparsity, below = 1 - cell["kept"], min(gain, 1.0)
-        share = (1 - below) / (found[1] - below)
-        return float(sparsity + share * (found[0] - sparsity))
-    return None if found is None else float(found[0])
+        low, high, below = 1 - cell["kept"], 1 - found["kept"], min(gain, 1.0)
+        return float(low + (high - low) * (1 - below) / (found["speedup"] - below))
+    return None if found is None else float(1 - found["kept"])
 
 
 def with_crossovers(cells: Sequence[Json]) -> list[Json]:

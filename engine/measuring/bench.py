@@ -12,14 +12,13 @@ from ...kernels.dispatch.candidates import MAY_WIN, Limits
 from ...kernels.dispatch.peaks import Peaks, peaks
 from ...kernels.dispatch.race import DENSE
 from ...kernels.dispatch.stopwatch import Answer, Stopwatch
-from ...kernels.dispatch.timing import time_steps
-from ...kernels.modules.steps import steps
 from ...kernels.modules.work import Work, work
 from ..dependencies import Channels, trace
 from ..errors import BadInput
 from ..masks import Masks
 from ..patterns import Pattern
 from ..verdicts import verdict
+from .breakdown import breakdown
 from .contests import Contest, alone, compacted, whole
 from .rig import Rig
 from .trials import Trial, as_pruned, by_magnitude, word
@@ -133,10 +132,13 @@ class Bench:
             "device": self._rig.device.type,
             "ran": ran,
             **_figures(answer),
+            "disturbed": answer.disturbed,
             "cached": answer.remembered,
             "crossover": None,
-            "steps": self._steps(contest, answer) if self._by_steps and task.layer else [],
+            "steps": [],
         }
+        if self._by_steps and task.layer is not None:
+            cell["steps"] = breakdown(contest, answer, self._stopwatch, self._rig.device)
         done = self._work(contest, ran)
         cell["roofline"] = self.peaks.roofline(done, dtype, cell["ms"])
         cell["verdict"] = verdict(cell, busy=answer.doubtful)
@@ -152,27 +154,6 @@ class Bench:
         found = work(form.module, form.args, form.kwargs)
         self._stopwatch.memory.put(question, {"operations": found.operations, "bytes": found.bytes})
         return found
-
-    def _steps(self, contest: Contest, answer: Answer) -> list[Json]:
-        """What the steps of each form take, that which ran first."""
-        ran = answer.winner
-        paths = [ran, *(path for path in answer.times if path != ran)]
-        return [{"path": path, "parts": self._parts(contest, path)} for path in paths]
-
-    def _parts(self, contest: Contest, path: str) -> list[Json]:
-        """``{"name", "ms"}`` of each step of one form; found once."""
-        question = {**contest.question, "steps of": path}
-        known = self._stopwatch.memory.get(question)
-        if known is None:
-            form = contest.form(path)
-            known = time_steps(
-                steps(form.module, form.args[0]),
-                seconds=self._stopwatch.seconds / 2,
-                device=self._rig.device.type,
-                check=self._stopwatch.check,
-            )
-            self._stopwatch.memory.put(question, known)
-        return [{"name": name, "ms": ms} for name, ms in known.items()]
 
     def _whole(self, trial: Trial) -> Task:
         contest = partial(whole, self._rig, trial, self._digest)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...kernels.dispatch.calls import Call
 from ...kernels.dispatch.candidates import EVERY, Candidates, Limits, candidates
-from ...kernels.dispatch.host import facts
+from ...kernels.dispatch.host import facts, kernels
 from ...kernels.dispatch.question import question_of
 from ...kernels.dispatch.race import Form, runs
 from ...kernels.modules.layers import matrix_of
@@ -120,6 +120,7 @@ def whole(rig: Rig, trial: Trial, digest: str) -> Contest:
         "layers": {path: form for path, (form, _) in winners.items()},
         "inputs": _shapes([rig.args, rig.kwargs]),
         "dtype": rig.dtype(None),
+        "kernels": kernels(),
         **facts(rig.device),
     }
     return Contest(question, forms)

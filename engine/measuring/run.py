@@ -55,7 +55,7 @@ class Run:
                 raise Stopped
 
         chosen = _chosen(self._model, self._request.layers)
-        stopwatch = Stopwatch(self._memory, seconds, check)
+        stopwatch = Stopwatch(self._memory, seconds, check, exact=True)
         yield Started(f"Measuring {self._model.info.name}")
         yield from _about_waiting()
         try:
@@ -163,11 +163,12 @@ class Run:
         return LayerDone(path or "", row)
 
     def _about_noise(self) -> Iterator[Event]:
-        busy = sum(cell["verdict"]["kind"] == "busy" for cell in self._cells)
-        if busy:
+        open_ = sum(cell["verdict"]["kind"] == "busy" for cell in self._cells)
+        disturbed = sum(cell["disturbed"] for cell in self._cells)
+        if disturbed or open_:
             yield Log(
-                f"this machine was busy: {busy} of {len(self._cells)} cells vary too much for a "
-                "verdict; measure again on a quiet one",
+                f"this machine was busy: the times of {disturbed} of {len(self._cells)} cells are "
+                f"too long, and {open_} have no verdict; measure again on a quiet one",
                 "warning",
             )
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...kernels.dispatch.timing import time_interleaved
+from ...kernels.dispatch import timing
 
 Step = tuple[str, Callable[[Tensor], Tensor]]
 """The kind of work (``im2col``, ``select``, ``multiply``, ``reshape``), and the work."""
@@ -28,6 +28,16 @@ class Staged(nn.Module):
         return x
 
 
+@torch.inference_mode()
+def bound(layer: Staged, x: Tensor) -> list[tuple[str, Callable[[], object]]]:
+    """The steps as calls, each with what the one before it left."""
+    calls: list[tuple[str, Callable[[], object]]] = []
+    for name, step in layer.steps(x):
+        calls.append((name, partial(step, x)))
+        x = step(x)
+    return calls
+
+
 def time_steps(
     layer: Staged,
     x: Tensor,
@@ -39,14 +49,6 @@ def time_steps(
 
     Together they take longer than the layer: each one starts and ends by itself.
     """
-    names, calls = [], {}
-    with torch.inference_mode():
-        for index, (name, step) in enumerate(layer.steps(x)):
-            names.append(name)
-            calls[index] = partial(step, x)
-            x = step(x)
-    times = time_interleaved(calls, seconds=seconds, device=x.device.type, check=check)
-    total = dict.fromkeys(names, 0.0)
-    for index, name in enumerate(names):
-        total[name] += times[index].median_ms
-    return [{"name": name, "ms": ms} for name, ms in total.items()]
+    calls, device = bound(layer, x), x.device.type
+    times = timing.time_steps(calls, seconds=seconds, device=device, check=check)
+    return [{"name": name, "ms": ms} for name, ms in times.items()]

@@ -19,16 +19,25 @@ def facts(device: torch.device) -> Json:
 
     Two machines with the same answers are taken to be equally fast.
     """
-    versions = {"torch": torch.__version__, "kernels": _kernels()}
     if device.type == "cuda":
-        versions["cuda"] = str(torch.version.cuda)
+        versions = {"torch": torch.__version__, "cuda": str(torch.version.cuda)}
         return {"machine": torch.cuda.get_device_name(device), "versions": versions}
     return {
         "machine": cpu_name(),
         "threads": torch.get_num_threads(),
         "waiting": os.environ.get("OMP_WAIT_POLICY", "").lower(),
-        "versions": versions,
+        "versions": {"torch": torch.__version__},
     }
+
+
+@cache
+def kernels() -> str:
+    """A digest of the kernels' sources: what was measured of other ones says nothing of these."""
+    total = hashlib.sha256()
+    folder = Path(__file__).parents[1]
+    for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.cu*")]):
+        total.update(file.read_bytes())
+    return total.hexdigest()[:16]
 
 
 @cache
@@ -41,13 +50,3 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-@cache
-def _kernels() -> str:
-    """A digest of the kernels' sources: what was measured of other ones says nothing of these."""
-    total = hashlib.sha256()
-    folder = Path(__file__).parents[1]
-    for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.cu*")]):
-        total.update(file.read_bytes())
-    return total.hexdigest()[:16]

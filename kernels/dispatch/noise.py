@@ -1,20 +1,26 @@
 """Whether the machine was quiet enough for a comparison to mean something.
 
-Interleaving makes noise hit all forms alike, so that a comparison survives most of it. Two things
-show that it may not have: quartiles far apart (something else ran now and then), and a fixed piece
-of work that takes much longer than it once did here (something else runs all the time; then the
-quartiles can lie close together and all times are too long). Neither alone makes a comparison
-wrong: a form whose slower runs are faster than the other's faster runs has won all the same. So it
-is in doubt only where the machine was noisy *and* the quartiles overlap.
+Interleaving makes noise hit all forms alike, so that *which* is faster survives most of it. *By how
+much* does not: of two forms the longer one is interrupted more often, and on a machine that does
+something else all the time a factor of two measured as six. Three things tell:
 
-The fixed piece of work tells of a busy machine where the system's load or stolen time do not: those
-count whole seconds, other containers' work, and exist on few systems.
+- how long this process's threads were ready to run and were not let: the system's own word for a
+  busy machine, where it has one (Linux; in a container too);
+- a fixed piece of work that takes much longer than it once did here: for other systems, for time
+  that a hypervisor gives to other machines, and for a GPU that others use. Load averages count
+  whole seconds and other containers' work, so they are not asked;
+- quartiles far apart, whatever the reason.
+
+A race that was disturbed is held once more. If that one is, too, its factor is not to be believed;
+and where the quartiles of dense and the best rival overlap, nothing is claimed at all. A form whose
+slower runs are faster than the other's faster runs has won all the same.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
@@ -28,16 +34,37 @@ NOISY = 0.25
 SLOWED = 1.5
 """The fixed work takes this much longer than ever before only on a busy machine."""
 
+WAITED = 0.1
+"""Share of the time that threads were kept waiting; on a quiet machine below 0.02."""
+
 _SIDES = {"cpu": 384, "cuda": 4096}
 _SAMPLES = 5
+_THREADS = Path("/proc/self/task")
 
 
-def in_doubt(times: Mapping[str, Timing], dense: str, slowdown: float) -> bool:
+class Watch:
+    """Looks at the machine from when it is made until it is asked."""
+
+    def __init__(self, device: torch.device, memory: Memory) -> None:
+        self._device, self._memory = device, memory
+        self._before = slowdown(device, memory)
+        self._run, self._waited = _run_and_waited()
+
+    def disturbed(self) -> bool:
+        """Whether something else kept the machine busy meanwhile."""
+        run, waited = _run_and_waited()
+        run, waited = run - self._run, waited - self._waited
+        if waited > WAITED * (run + waited):
+            return True
+        return max(self._before, slowdown(self._device, self._memory)) > SLOWED
+
+
+def in_doubt(times: Mapping[str, Timing], dense: str, disturbed: bool) -> bool:
     """Whether noise leaves open which is faster, dense or the best of the others."""
     others = [timing for path, timing in times.items() if path != dense]
-    pair = [times[dense], *sorted(others, key=lambda timing: timing.median_ms)[:1]]
+    pair = [times[dense], *sorted(others, key=_median)[:1]]
     fast, slow = min(pair, key=_median), max(pair, key=_median)
-    noisy = slowdown > SLOWED or max(timing.spread for timing in pair) > NOISY
+    noisy = disturbed or max(timing.spread for timing in pair) > NOISY
     return noisy and fast.q3 >= slow.q1
 
 
@@ -58,6 +85,21 @@ def fixed_work(device: torch.device) -> float:
     with torch.inference_mode():
         clock(lambda: matrix @ matrix, 1)
         return statistics.median(clock(lambda: matrix @ matrix, 1) for _ in range(_SAMPLES))
+
+
+def _run_and_waited() -> tuple[int, int]:
+    """Nanoseconds that this process's threads ran, and that they were ready and did not run.
+
+    Zeros where the system does not say.
+    """
+    run = waited = 0
+    for file in _THREADS.glob("*/schedstat"):
+        try:
+            first, second, _ = file.read_text().split()
+        except (OSError, ValueError):  # a thread that has ended
+            continue
+        run, waited = run + int(first), waited + int(second)
+    return run, waited
 
 
 def _median(timing: Timing) -> float:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..modules.layers import matrix_of
-from .host import facts
+from .host import facts, kernels
 
 Json = dict[str, Any]
 
@@ -27,6 +27,7 @@ def question_of(module: nn.Module, x: Tensor) -> Json:
         "input": list(x.shape),
         "channels_last": x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last),
         "dtype": str(x.dtype).removeprefix("torch."),
+        "kernels": kernels(),
         **facts(x.device),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .memory import Memory
-from .noise import in_doubt, slowdown
+from .noise import Watch, in_doubt
 from .race import DENSE, Form, race, winner
 from .timing import Timing
 
@@ -20,11 +20,12 @@ Json = dict[str, Any]
 class Answer:
     """How long each form takes, by path; those that do not take the input are missing.
 
-    `doubtful`: the machine was too busy to say which is faster. `remembered`: nothing was timed
-    now.
+    `disturbed`: the machine was busy, so that the times are too long and their ratios are off.
+    `doubtful`: too busy to say even which is faster. `remembered`: nothing was timed now.
     """
 
     times: Mapping[str, Timing]
+    disturbed: bool = False
     doubtful: bool = False
     remembered: bool = False
 
@@ -38,12 +39,14 @@ class Answer:
 class Stopwatch:
     """Times forms against each other, and remembers. `seconds` is the time for one race.
 
-    `check` is called between samples and may raise to stop.
+    `check` is called between samples and may raise to stop. `exact`: a remembered answer that was
+    disturbed is not good enough.
     """
 
     memory: Memory = field(default_factory=lambda: Memory(None))
     seconds: float = 0.4
     check: Callable[[], object] = lambda: None
+    exact: bool = False
 
     def answer(
         self,
@@ -55,35 +58,38 @@ class Stopwatch:
         """The times of dense and of the forms called `paths`; None: all that the question has.
 
         `forms` makes those of them that run, dense among them; it is called only if the answer is
-        not known. A race that noise leaves in doubt is held once more; an answer in doubt is not
-        remembered. Raises whatever a form raises when it runs.
+        not known. A race that was disturbed or noise left in doubt is held once more; an answer in
+        doubt is not remembered. Raises whatever a form raises when it runs.
         """
         known = self._known(question, paths)
         if known is not None:
             return known
         running = list(forms())
         answer = self._race(running, device)
-        if answer.doubtful:
+        if answer.disturbed or answer.doubtful:
             answer = self._race(running, device)
         if not answer.doubtful:
             times = {path: timing.to_json() for path, timing in answer.times.items()}
             refused = sorted({*(paths or ())} - {*times})
-            self.memory.put(question, {"times": times, "refused": refused})
+            found = {"times": times, "refused": refused, "disturbed": answer.disturbed}
+            self.memory.put(question, found)
         return answer
 
     def _race(self, forms: list[Form], device: torch.device) -> Answer:
-        before = slowdown(device, self.memory)
+        watch = Watch(device, self.memory)
         times = race(forms, seconds=self.seconds, device=device.type, check=self.check)
-        slowed = max(before, slowdown(device, self.memory))
-        return Answer(times, in_doubt(times, DENSE, slowed))
+        disturbed = watch.disturbed()
+        return Answer(times, disturbed, in_doubt(times, DENSE, disturbed))
 
     def _known(self, question: Mapping[str, Any], paths: Collection[str] | None) -> Answer | None:
         """What an earlier race for the question said, if it had all of `paths`."""
         known = self.memory.get(question)
         if known is None or "times" not in known:  # an older file knows no quartiles
             return None
+        if known["disturbed"] and self.exact:
+            return None
         wanted = {DENSE, *(known["times"] if paths is None else paths)} - {*known["refused"]}
         if not wanted <= known["times"].keys():
             return None
         times = {path: Timing(**known["times"][path]) for path in wanted}
-        return Answer(times, remembered=True)
+        return Answer(times, known["disturbed"], remembered=True)

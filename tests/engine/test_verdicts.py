@@ -10,7 +10,11 @@ from secateur.engine.verdicts import best_speedup, crossover, verdict, with_cros
 
 
 def cell(
-    sparsity: float, gain: float | None, pattern: str = "group", busy: bool = False
+    sparsity: float,
+    gain: float | None,
+    pattern: str = "group",
+    busy: bool = False,
+    disturbed: bool = False,
 ) -> dict[str, Any]:
     """A cell whose best sparse form is `gain` times as fast as dense; None: there is no form."""
     runs = gain is not None and gain > 1.02
@@ -27,6 +31,7 @@ def cell(
         "ms": 2 / gain if runs else 2.0,
         "speedup": gain if runs else 1.0,
         "tried": other,
+        "disturbed": disturbed,
     }
     return {**values, "verdict": verdict(values, busy)}
 
@@ -36,6 +41,11 @@ def cell(
     [
         (cell(0.6, 1.6), "faster", "group at 60 % runs 1.6x faster than dense here"),
         (cell(0.6, 1.08), "faster", "group at 60 % runs 1.08x faster than dense here"),
+        (
+            cell(0.6, 1.6, disturbed=True),
+            "faster",
+            "group at 60 % runs faster than dense here; this machine was too busy to say how much",
+        ),
         (cell(0.6, 1.03), "same", "group at 60 % runs as fast as dense here"),
         (
             cell(0.9, 0.4, "element"),
@@ -79,6 +89,7 @@ def test_no_crossover_is_made_up():
     # All are faster, or no form could run below: known from the lowest that was measured.
     assert crossover([cell(0.5, 1.5), cell(0.9, 3)]) == pytest.approx(0.5)
     assert crossover([cell(0.5, None), cell(0.9, 3)]) == pytest.approx(0.9)
+    assert crossover([cell(0.5, 0.8), cell(0.75, 1.2, disturbed=True)]) == pytest.approx(0.75)
     # What noise left open says nothing.
     assert crossover([cell(0.5, 0.8), cell(0.75, 1.2, busy=True), cell(0.9, 1.2)]) == (
         pytest.approx(0.7)

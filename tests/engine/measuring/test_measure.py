@@ -24,6 +24,7 @@ KEYS = {
     "model", "layer", "pattern", "kept", "batch", "dtype", "device", "ran", "dense_ms",
     "dense_q1_ms", "dense_q3_ms", "ms", "q1_ms", "q3_ms", "speedup", "spread", "tried", "roofline",
     "steps", "verdict", "crossover", "cached",
+    "disturbed",
 }  # fmt: skip
 
 

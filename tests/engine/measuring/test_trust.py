@@ -93,6 +93,13 @@ def test_the_dispatcher_reads_what_measuring_remembers(tmp_path: Path):
     assert (choice.path, choice.tried[choice.path]) == (cell["ran"], cell["ms"])
 
 
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else runs beside the tests: here it is remembering that is looked at."""
+    monkeypatch.setattr(stopwatch_module.Watch, "disturbed", lambda self: False)
+
+
+@pytest.mark.usefixtures("quiet")
 def test_measuring_reads_what_the_dispatcher_remembers(tmp_path: Path):
     for _ in range(5):
         choice = Dispatcher(Memory(tmp_path), seconds=0.1).choose(*pruned_as(wide()))
@@ -104,6 +111,7 @@ def test_measuring_reads_what_the_dispatcher_remembers(tmp_path: Path):
     assert cell["dense_ms"] == choice.tried["dense"]
 
 
+@pytest.mark.usefixtures("quiet")
 def test_a_second_run_times_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     request = replace(GROUPED, steps=True)
     first = {}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
+import threading
 import time
 from pathlib import Path
 
@@ -12,9 +15,9 @@ from torch import nn
 
 from secateur.kernels.dispatch import noise
 from secateur.kernels.dispatch.memory import Memory
-from secateur.kernels.dispatch.noise import in_doubt
+from secateur.kernels.dispatch.noise import Watch, in_doubt
 from secateur.kernels.dispatch.race import DENSE, Form
-from secateur.kernels.dispatch.stopwatch import Stopwatch
+from secateur.kernels.dispatch.stopwatch import Answer, Stopwatch
 from secateur.kernels.dispatch.timing import Timing
 
 CPU = torch.device("cpu")
@@ -25,24 +28,36 @@ def around(ms: float, share: float) -> Timing:
 
 
 @pytest.mark.parametrize(
-    ("dense", "other", "slowdown", "doubt"),
+    ("dense", "other", "disturbed", "doubt"),
     [
-        (around(10, 0.05), around(9.8, 0.05), 1.0, False),  # a quiet tie is a tie
-        (around(10, 0.5), around(8, 0.5), 1.0, True),
-        (around(10, 0.5), around(3, 0.5), 1.0, False),  # noise, but no doubt
-        (around(10, 0.05), around(9.8, 0.05), 2.0, True),  # steady load hides in small spreads
-        (around(10, 0.05), around(5, 0.05), 2.0, False),
-        (around(10, 0.5), around(40, 0.5), 1.0, False),  # clearly slower
+        (around(10, 0.05), around(9.8, 0.05), False, False),  # a quiet tie is a tie
+        (around(10, 0.5), around(8, 0.5), False, True),
+        (around(10, 0.5), around(3, 0.5), False, False),  # noise, but no doubt
+        (around(10, 0.05), around(9.8, 0.05), True, True),  # steady load hides in small spreads
+        (around(10, 0.05), around(5, 0.05), True, False),
+        (around(10, 0.5), around(40, 0.5), False, False),  # clearly slower
     ],
 )
-def test_doubt_needs_noise_and_overlapping_quartiles(dense, other, slowdown, doubt):
+def test_doubt_needs_noise_and_overlapping_quartiles(dense, other, disturbed, doubt):
     lost = around(100, 3.0)  # what lost far behind does not matter, however noisy
-    assert in_doubt({DENSE: dense, "other": other, "lost": lost}, DENSE, slowdown) is doubt
+    assert in_doubt({DENSE: dense, "other": other, "lost": lost}, DENSE, disturbed) is doubt
 
 
 def test_dense_alone_is_in_doubt_when_it_is_noisy():
-    assert in_doubt({DENSE: around(10, 0.5)}, DENSE, 1.0)
-    assert not in_doubt({DENSE: around(10, 0.1)}, DENSE, 1.0)
+    assert in_doubt({DENSE: around(10, 0.5)}, DENSE, False)
+    assert not in_doubt({DENSE: around(10, 0.1)}, DENSE, False)
+
+
+class Waits(nn.Module):
+    """Takes the same time at each call."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(self._seconds)
+        return x
 
 
 class Jumpy(nn.Module):
@@ -79,6 +94,59 @@ def test_the_fixed_work_is_compared_with_the_fastest_it_ever_was(tmp_path, monke
     found = [noise.slowdown(CPU, memory) for _ in range(3)]
     assert found == [1.0, 2.0, 1.0]
     assert noise.slowdown(CPU, Memory(tmp_path)) == 3.0
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="Linux tells")
+def test_threads_that_are_kept_waiting_are_noticed():
+    """Twice as many busy threads as there are cores: some of them always wait."""
+    watch, end = Watch(CPU, Memory(None)), time.perf_counter() + 0.5
+    count = 2 * len(os.sched_getaffinity(0))
+
+    def work() -> None:
+        while time.perf_counter() < end:
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 20_000)  # without Python's lock
+
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.4)
+    assert watch.disturbed()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("run", "waited", "slowdowns", "disturbed"),
+    [
+        (1000, 20, [1.0, 1.1], False),
+        (1000, 300, [1.0, 1.0], True),
+        (0, 0, [1.0, 1.0], False),  # the system does not say
+        (0, 0, [1.0, 2.0], True),
+        (0, 0, [2.0, 1.0], True),
+    ],
+)
+def test_what_disturbs(monkeypatch, run, waited, slowdowns, disturbed):
+    read, slowed = iter([(5, 5), (5 + run, 5 + waited)]), iter(slowdowns)
+    monkeypatch.setattr(noise, "_run_and_waited", lambda: next(read))
+    monkeypatch.setattr(noise, "slowdown", lambda device, memory: next(slowed))
+    assert Watch(CPU, Memory(None)).disturbed() is disturbed
+
+
+def test_a_disturbed_answer_is_remembered_but_not_exact_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(noise.Watch, "disturbed", lambda self: True)
+    slow, fast = Waits(0.02), Waits(0.001)
+    forms = [Form(DENSE, slow, (torch.ones(1),), {}), Form("sparse", fast, (torch.ones(1),), {})]
+
+    def ask(exact: bool) -> Answer:
+        stopwatch = Stopwatch(Memory(tmp_path), seconds=0.01, exact=exact)
+        return stopwatch.answer({"of": "this"}, ["sparse"], lambda: forms, CPU)
+
+    first = ask(exact=True)
+    assert (first.winner, first.disturbed, first.doubtful) == ("sparse", True, False)
+    assert not ask(exact=True).remembered
+    again = ask(exact=False)
+    assert again.remembered
+    assert again.disturbed
 
 
 def test_the_fixed_work_takes_time():

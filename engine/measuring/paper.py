@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ...kernels.dispatch.candidates import GATHER
 from ...kernels.dispatch.dispatcher import Dispatcher
 from ...kernels.dispatch.memory import Memory
-from ...kernels.dispatch.noise import slowdown
+from ...kernels.dispatch.noise import Watch
 from ...kernels.dispatch.race import DENSE, race
 from ...kernels.dispatch.timing import Timing
 from ..control import Stopped
@@ -211,7 +211,9 @@ class PaperBench:
         try:
             masks = self._masks_for(subject, task)
             path, module = self._runs(subject, task, masks)
+            watch = Watch(self._device, self.memory)
             times = self._race(subject, task, path, module)
+            disturbed = watch.disturbed()
         except (
             RuntimeError, NotImplementedError, TypeError, ValueError, MemoryError,
         ) as error:  # fmt: skip
@@ -219,7 +221,7 @@ class PaperBench:
             return {**row, "error": why}
         round_ms = sum(timing.median_ms for timing in times.values())
         self._rounds[task.form, task.kept, task.data.name] = task.batch, round_ms
-        return {**row, "kept": subject.kept(masks), **figures(times, path, self._slowed())}
+        return {**row, "kept": subject.kept(masks), **figures(times, path, disturbed)}
 
     def _too_long(self, task: Task) -> str | None:
         known = self._rounds.get((task.form, task.kept, task.data.name))
@@ -272,9 +274,6 @@ class PaperBench:
         if not won:
             return DENSE, module
         return f"grouped in {won} of {len(subject.rows)} layers", module
-
-    def _slowed(self) -> float:
-        return slowdown(self._device, self.memory)
 
     def _race(
         self, subject: Subject, task: Task, path: str, module: nn.Module

@@ -19,13 +19,13 @@ from .paper_words import verdict
 Json = dict[str, Any]
 
 
-def figures(times: Mapping[str, Timing], path: str, slowed: float) -> Json:
+def figures(times: Mapping[str, Timing], path: str, disturbed: bool) -> Json:
     """The times of a cell that is about the form at `path`, under the keys of `measure`.
 
-    `slowed` is how much slower than ever the machine was meanwhile (`noise.slowdown`).
+    `disturbed`: something else kept the machine busy meanwhile (`noise.Watch`).
     """
     pair = {name: times[name] for name in {DENSE, path}}
-    busy = path != DENSE and in_doubt(pair, DENSE, slowed)
+    busy = path != DENSE and in_doubt(pair, DENSE, disturbed)
     dense, ran = times[DENSE], times[path]
     cell = {
         "ran": path,
@@ -44,6 +44,7 @@ def figures(times: Mapping[str, Timing], path: str, slowed: float) -> Json:
         ],
         "roofline": None,
         "steps": [],
+        "disturbed": disturbed,
         "cached": False,
         "crossover": None,
     }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...kernels.dispatch.candidates import GATHER
 from ...kernels.dispatch.memory import Memory
-from ...kernels.dispatch.noise import slowdown
+from ...kernels.dispatch.noise import Watch
 from ...kernels.dispatch.race import DENSE, Form, race
 from ..dependencies import first_line
 from ..errors import is_out_of_memory
@@ -72,8 +72,7 @@ def layer_cells(
             }
             mask = (order >= round(sparsity * len(order))).expand(len(layer.weight), -1)
             try:
-                slowed = slowdown(device, memory)
-                yield from _cells(row, layer, mask, x, slowed, seconds, check)
+                yield from _cells(row, layer, mask, x, memory, seconds, check)
             except (RuntimeError, MemoryError) as error:
                 why = "does not fit in memory" if is_out_of_memory(error) else first_line(error)
                 yield {**row, "error": why}
@@ -84,7 +83,7 @@ def _cells(
     layer: nn.Module,
     mask: Tensor,
     x: Tensor,
-    slowed: float,
+    memory: Memory,
     seconds: float,
     check: Callable[[], object],
 ) -> Iterator[Json]:
@@ -94,10 +93,12 @@ def _cells(
         raced |= {IM2COL: GemmLayer(layer), THINNED: ThinnedConv(layer, mask)}
         names[THINNED] = "thinned"
     forms = [Form(path, module, (x,), {}) for path, module in raced.items()]
+    watch = Watch(x.device, memory)
     times = race(forms, seconds=seconds, device=x.device.type, check=check)
+    disturbed = watch.disturbed()
     for path, form in names.items():
         module, steps = raced[path], []
         if isinstance(module, Staged):
             parts = time_steps(module, x, seconds=seconds / 4, check=check)
             steps = [{"path": path, "parts": parts}]
-        yield {**row, "form": form, **figures(times, path, slowed), "steps": steps}
+        yield {**row, "form": form, **figures(times, path, disturbed), "steps": steps}

@@ -74,8 +74,8 @@ def paper(
     """Measure S1's tables; yields events, last Finished or Cancelled.
 
     `models` are names of `paper_models.NETWORKS`, None for all. `batches` None: 1 and 8 on the CPU,
-    1, 8 and 64 on a GPU. `seconds` is the time for one cell. `layers` also measures the single
-    layers of figures 11 to 14.
+    8 on each network's smallest data only; 1, 8 and 64 on a GPU. `seconds` is the time for one
+    cell. `layers` also measures the single layers of figures 11 to 14.
 
     The result holds ``machine, cells, failed, layers, published, notes`` and ``table`` (None).
     Cells are those of `measure`, ``ran`` being the form that the cell is about, also where it is
@@ -85,13 +85,13 @@ def paper(
     """
     place = pick_device(device)
     chosen = networks(models)
-    sizes = batches or ((1, 8, 64) if place.type == "cuda" else (1, 8))
-    if min(sizes) < 1:
-        raise BadInput(f"batch must be at least 1, not {min(sizes)}")
-    bench = PaperBench(place, sizes, seconds, cancel)
+    smaller, larger = _batches(place) if batches is None else (batches, batches)
+    if min(smaller) < 1:
+        raise BadInput(f"batch must be at least 1, not {min(smaller)}")
+    bench = PaperBench(place, seconds, cancel)
     yield Started("Measuring the tables of the paper")
-    plans = [(network, bench.tasks(network)) for network in chosen]
-    total = sum(len(tasks) for _, tasks in plans) + layers * len(LAYERS) * len(SPARSITIES)
+    plans = [(network, tasks(network, smaller, larger)) for network in chosen]
+    total = sum(len(planned) for _, planned in plans) + layers * len(LAYERS) * len(SPARSITIES)
     done, begun = 0, time.perf_counter()
 
     def progress(text: str) -> Progress:
@@ -108,11 +108,11 @@ def paper(
         "table": None,
     }
     try:
-        for network, tasks in plans:
+        for network, planned in plans:
             yield progress(f"{network.title}: building")
             subject = Subject(network, place)
             result["notes"] += bench.notes(subject)
-            for task in tasks:
+            for task in planned:
                 yield progress(bench.words(network, task))
                 row = bench.row(subject, task)
                 result["failed" if "error" in row else "cells"].append(row)
@@ -134,34 +134,34 @@ def paper(
     yield Finished(result)
 
 
+def _batches(device: torch.device) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of each network's smallest data, and of its larger ones, which a CPU takes too long for."""
+    return ((1, 8, 64), (1, 8, 64)) if device.type == "cuda" else ((1, 8), (1,))
+
+
+def tasks(network: Network, smaller: tuple[int, ...], larger: tuple[int, ...]) -> list[Task]:
+    """The cells of a network, so that what is built once is used by all that need it."""
+    return [
+        Task(form, kept, data, batch)
+        for kept in KEPT
+        for form in FORMS
+        for data in network.data
+        if kept in data.kept
+        for batch in sorted(smaller if data is network.data[0] else larger)
+    ]
+
+
 class PaperBench:
     """Times the forms of one network after the other; keeps what several cells need."""
 
-    def __init__(
-        self,
-        device: torch.device,
-        batches: tuple[int, ...],
-        seconds: float,
-        cancel: Callable[[], bool],
-    ) -> None:
-        self._device, self._batches, self._seconds = device, sorted(batches), seconds
+    def __init__(self, device: torch.device, seconds: float, cancel: Callable[[], bool]) -> None:
+        self._device, self._seconds = device, seconds
         self._cancel = cancel
         self._masks: tuple[object, dict[str, Tensor]] | None = None
         self._built: tuple[object, nn.Module] | None = None
         self._im2col: nn.Module | None = None
         self._rounds: dict[tuple[str, float, str], tuple[int, float]] = {}
         self.memory = Memory(None)
-
-    def tasks(self, network: Network) -> list[Task]:
-        """The cells of a network, so that what is built once is used by all that need it."""
-        return [
-            Task(form, kept, data, batch)
-            for kept in KEPT
-            for form in FORMS
-            for data in network.data
-            if kept in data.kept
-            for batch in self._batches
-        ]
 
     def words(self, network: Network, task: Task) -> str:
         """What is measured, for the person who waits."""

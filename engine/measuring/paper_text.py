@@ -16,6 +16,7 @@ def paper(result: Json) -> str:
     """One table for each network, data and batch, the single layers, and S1's order."""
     cells, published = result["cells"], result["published"]
     lines = [
+        _machine(result["machine"], {cell["device"] for cell in cells}),
         "× is how many times faster than dense: against the framework's own layers, against dense",
         f"im2col + GEMM (the paper's baseline), and as the paper prints it ({SETTING}).",
     ]
@@ -28,6 +29,14 @@ def paper(result: Json) -> str:
     lines += ["", "The paper's order:", *_order(cells)]
     lines += _failed(result["failed"])
     return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])
+
+
+def _machine(machine: Json, devices: set[str]) -> str:
+    """What the times are of."""
+    names = [f"{machine['cpu']}, {machine['threads']} threads"] if devices != {"cuda"} else []
+    if "cuda" in devices:
+        names.append(machine["cuda"]["name"])
+    return f"{'; '.join(names)}; float32, torch {machine['torch']}"
 
 
 def _title(cells: list[Json]) -> str:

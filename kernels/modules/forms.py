@@ -26,6 +26,7 @@ from .form import Form, Indices, Packed, Sizes
 from .scattered_forms import SCATTERED
 
 _TRANSPOSES = ("transposed_crow", "transposed_columns", "transposed_places")
+_ORDER = "transposed_order"
 
 
 def _pack_csr(matrix: Tensor, mask: Tensor) -> Packed:
@@ -44,7 +45,13 @@ def packed_csr(matrix: CSR) -> Packed:
 def transposes_csr(packed: Packed) -> dict[str, Tensor]:
     """The indices of W^T, which only the backward pass reads."""
     crow, columns, _ = packed.indices.values()
-    return dict(zip(_TRANSPOSES, transposed(crow, columns, packed.sizes[1]), strict=True))
+    across = _across(crow, columns, packed.sizes[1])
+    return dict(zip((*_TRANSPOSES, _ORDER), across, strict=True))
+
+
+def _across(crow: Tensor, columns: Tensor, ins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    starts, rows, places = transposed(crow, columns, ins)
+    return starts, rows, places, row_order(starts)
 
 
 def _csr(x: Tensor, values: Tensor, bias: Tensor | None, indices: Indices, _: Sizes) -> Tensor:
@@ -57,8 +64,8 @@ def _csr_backward(
 ) -> tuple[Tensor, Tensor]:
     """A product with W^T; and outputs times inputs, only where W has entries."""
     crow, columns, order, *across = indices
-    starts, rows, places = across or transposed(crow, columns, sizes[1])
-    by_x = csr_linear(starts, rows, values[places], grad)
+    starts, rows, places, longest_first = across or _across(crow, columns, sizes[1])
+    by_x = csr_linear(starts, rows, values[places], grad, order=longest_first)
     return by_x, sddmm(crow, columns, grad.t(), x.t(), order=order)
 
 

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 
 from ..formats.bits import stable_order
 from ..formats.entries import lines_of, starts
-from .csr_spmm import csr_linear
+from .csr_spmm import csr_linear, row_order
 from .sddmm import sddmm
 
 
@@ -25,15 +25,18 @@ class Scattered(NamedTuple):
 
     `row_starts` int32 [out + 1] and `row_columns` int32 [entries] are its structure as in CSR,
     `row_places` int64 [entries] says where each entry's value is among those of the form,
-    flattened; the others are the same of W^T. Values without an entry only fill a form up.
+    flattened, `row_order` int32 [out] puts the longest rows first; the others are the same of W^T.
+    Values without an entry only fill a form up.
     """
 
     row_starts: Tensor
     row_columns: Tensor
     row_places: Tensor
+    row_order: Tensor
     column_starts: Tensor
     column_rows: Tensor
     column_places: Tensor
+    column_order: Tensor
 
     @classmethod
     def of(cls, rows: Tensor, columns: Tensor, places: Tensor, shape: tuple[int, int]) -> Self:
@@ -42,8 +45,9 @@ class Scattered(NamedTuple):
         An entry may be there twice.
         """
         row_starts = starts(rows, shape[0]).to(torch.int32)
-        across = transposed(row_starts, columns, shape[1])
-        return cls(row_starts, columns.to(torch.int32), places, *across[:2], places[across[2]])
+        across, down, within = transposed(row_starts, columns, shape[1])
+        by_rows = row_starts, columns.to(torch.int32), places, row_order(row_starts)
+        return cls(*by_rows, across, down, places[within], row_order(across))
 
     @classmethod
     def among(cls, indices: Sequence[Tensor]) -> Self | None:
@@ -63,7 +67,8 @@ def transposed(crow: Tensor, columns: Tensor, ins: int) -> tuple[Tensor, Tensor,
 def scattered_linear(where: Scattered, values: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
     """The linear layer x W^T + bias, as `csr_linear`; `values` in any shape that `where` means."""
     entries = values.flatten()[where.row_places]
-    return csr_linear(where.row_starts, where.row_columns, entries, x, bias=bias)
+    structure = where.row_starts, where.row_columns
+    return csr_linear(*structure, entries, x, bias=bias, order=where.row_order)
 
 
 def scattered_linear_backward(
@@ -75,7 +80,9 @@ def scattered_linear_backward(
     """
     flat = values.flatten()
     entries = flat[where.column_places]
-    by_x = csr_linear(where.column_starts, where.column_rows, entries, grad)
-    sampled = sddmm(where.row_starts, where.row_columns, grad.t(), x.t())
+    across = where.column_starts, where.column_rows
+    by_x = csr_linear(*across, entries, grad, order=where.column_order)
+    structure = where.row_starts, where.row_columns
+    sampled = sddmm(*structure, grad.t(), x.t(), order=where.row_order)
     by_values = torch.zeros_like(flat).index_copy_(0, where.row_places, sampled)
     return by_x, by_values.view(values.shape)

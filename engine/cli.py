@@ -10,22 +10,18 @@ import argparse
 import contextlib
 import json
 import os
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from .control import Control
 from .errors import OUT_OF_MEMORY, BadInput, is_out_of_memory, nearest
+from .interrupts import interrupt_cancels
 from .levels import index_of
 from .measuring import command as measuring
-
-if TYPE_CHECKING:
-    from .models.model import Model
-    from .plan import Plan
+from .runs import command as pruning
 
 Studio = Callable[[list[str]], int]
 Tour = Callable[[Path], int]
@@ -152,9 +148,6 @@ def _parser() -> argparse.ArgumentParser:
     def level(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--level", type=float, help="one of a project's nested levels")
 
-    def device(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--device", default="auto", help="auto, cpu or cuda")
-
     sub = command("tour", "drive the window through a session and save pictures", False)
     sub.add_argument("--out", required=True, help="folder for the pictures")
 
@@ -165,22 +158,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("prune", "run a plan on a model")
     model(sub)
-    sub.add_argument("--plan", required=True, help="plan file, YAML or JSON, or preset:NAME")
-    sub.add_argument("--out", required=True, help="folder for the project")
-    sub.add_argument(
-        "--data",
-        help="data to calibrate, retrain and evaluate on: sample:digits, a folder of class "
-        "folders, cifar10:, mnist:, fashion-mnist: or imagenet:ROOT, glue:, datasets:, higgs: or "
-        "csv:PATH, or package.module:function",
-    )
-    sub.add_argument("--download", action="store_true", help="fetch the data if it is not there")
-    sub.add_argument(
-        "--restart",
-        action="store_true",
-        help="begin anew: ignore a checkpoint in --out, and replace a project of another model or "
-        "plan, which else is refused",
-    )
-    device(sub)
+    pruning.add_arguments(sub)
 
     sub = command("measure", "time a model dense against sparse")
     sub.add_argument("model", metavar="MODEL", nargs="?", help="address of a model, or a project")
@@ -228,102 +206,14 @@ def _inspect(args: argparse.Namespace) -> Result:
     return result, text.inspect(result)
 
 
-def _prune(args: argparse.Namespace) -> Result:
-    from dataclasses import replace
-
-    from . import text
-    from .events import Log
-    from .models import open_model
-    from .plan import Training
-    from .plan.presets import load_plan
-    from .project import check_folder, check_same_run, make_folder, save_run
-    from .runs.checkpoint import CHECKPOINT
-    from .runs.runner import Run
-
-    plan = load_plan(args.plan)
-    folder = Path(args.out)
-    check_folder(folder)
-    if args.data == "":
-        raise BadInput("--data needs an address, such as sample:digits or a folder")
-    if args.data is not None:
-        training = plan.training or Training(epochs=0)
-        plan = replace(plan, training=replace(training, data=args.data))
-    model = open_model(args.model, arch=args.arch, trust_pickle=args.trust_pickle)
-    if not args.restart and not _checkpoint_of(folder / CHECKPOINT, model, plan):
-        check_same_run(folder, model, plan)
-    if plan.model is not None and not _same_model(plan.model, args.model):
-        text.follow(Log(f"the plan was made for {plan.model}, not for {args.model}", "warning"))
-    if args.download:
-        _fetch(plan.training.data if plan.training else None)
-    control = Control()
-    typed = args.data is not None  # by the person, who thereby agrees to run what it names
-    run = Run(model, plan, control=control, folder=folder, device=args.device, trust_data=typed)
-    make_folder(folder)
-    if args.restart:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    try:
-        with _interrupt_cancels(control):
-            for event in run.events():
-                text.follow(event)
-        if run.outcome is None:
-            raise KeyboardInterrupt
-    except BaseException:
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only if nothing was written
-        raise
-    outcome = run.outcome
-    result = {**outcome.report.to_json(), "project": str(folder)}
-    save_run(folder, outcome.model, outcome.trained, outcome.masks, result, plan, outcome.levels)
-    return result, text.prune(result)
-
-
-def _checkpoint_of(path: Path, model: Model, plan: Plan) -> bool:
-    """Whether a run of this plan on this model was stopped half-way and can go on."""
-    from .runs.checkpoint import Checkpoint, run_key
-
-    return path.exists() and Checkpoint.load(path).key == run_key(plan, model.digest())
-
-
-def _same_model(one: str, other: str) -> bool:
-    """Whether two addresses name the same model, with whichever of its weights."""
-    one, other = (address.partition("?")[0] for address in (one, other))
-    return one == other or Path(one).resolve() == Path(other).resolve()
-
-
-def _fetch(address: str | None) -> None:
-    from .data import fetch
-
-    if address is None:
-        raise BadInput("--download fetches what --data or the plan's training names; neither does")
-    fetch(address)
-
-
-@contextlib.contextmanager
-def _interrupt_cancels(control: Control) -> Iterator[None]:
-    """The first Ctrl+C lets a run save its checkpoint and end; the second one ends it at once."""
-
-    def cancel(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        control.cancel()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers, and only it is interrupted
-        return
-    before = signal.signal(signal.SIGINT, cancel)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _measure(args: argparse.Namespace) -> Result:
     control = Control()
     measuring.check(args)
     if args.paper:
-        with _interrupt_cancels(control):
+        with interrupt_cancels(control):
             return measuring.run_paper(args, control.cancelled)
     model, masks = _model_or_project(args.model, args)
-    with _interrupt_cancels(control):
+    with interrupt_cancels(control):
         return measuring.run(args, model, masks, _labels(args.model), control.cancelled)
 
 
@@ -381,7 +271,7 @@ def _model_or_project(address: str, args: argparse.Namespace) -> tuple[Any, Any]
 _COMMANDS: dict[str, Any] = {
     "tour": None,
     "inspect": _inspect,
-    "prune": _prune,
+    "prune": pruning.run,
     "measure": _measure,
     "export": _export,
     "verify": _verify,

@@ -171,6 +171,55 @@ def test_a_run_answers_requests_meanwhile_and_cancels(
     assert (tmp_path / "checkpoint.pt").exists()
 
 
+def test_measuring_tells_each_cell_as_it_is_known_and_cancels(
+    engine_process: Engine, tmp_path: Path
+) -> None:
+    engine_process.job("open", address="sample:digits-resnet")
+    asked = {"batches": [1, 2], "layers": ["fc", "layer3.0.*"], "patterns": ["group"]}
+    table = tmp_path / "table.json"
+    *events, done = engine_process.job(
+        "measure", **asked, sparsities=[0.5], dtypes=None, devices=["cpu"], steps=True,
+        save=str(table),
+    )  # fmt: skip
+    cells = [event["values"] for event in events if event["kind"] == "layer"]
+    assert cells == done["result"]["cells"]  # one sparsity: no crossover comes later
+    assert {(cell["layer"], cell["batch"]) for cell in cells} == {
+        (layer, batch)
+        for layer in ("fc", "layer3.0.conv1", "layer3.0.conv2", "layer3.0.downsample.0")
+        for batch in (1, 2)
+    }
+    assert all(cell["steps"] and cell["verdict"]["words"] for cell in cells)
+    assert done["result"]["table"] == str(table)
+    assert table.exists()
+
+    number = engine_process.ask("start", job="measure", params={"fresh": True})[0]["job"]
+    events = engine_process.events(number)
+    while next(events)["kind"] != "layer":
+        pass
+    engine_process.ask("cancel", job=number)
+    *others, last = events
+    assert last["kind"] == "cancelled"
+    assert sum(event["kind"] == "layer" for event in others) <= 3
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"devices": ["cpu", "gpu"]}, "unknown device 'gpu'"),
+        ({"batches": [0]}, "batch must be at least 1"),
+        ({"dtypes": ["int8"]}, "unknown dtype 'int8'"),
+        ({"save": "/no/such/folder/table.json"}, "no such folder"),
+    ],
+)
+def test_a_measurement_that_cannot_be_asked_for_fails_at_once(
+    engine_process: Engine, params: dict[str, Any], words: str
+) -> None:
+    engine_process.job("open", address="sample:digits-resnet")
+    (failed,) = engine_process.job("measure", **params)
+    assert (failed["kind"], failed["bad_input"]) == ("failed", True)
+    assert words in failed["message"]
+
+
 def test_a_killed_run_resumes_to_the_same_masks(
     start: Callable[[], Engine], tmp_path: Path
 ) -> None:

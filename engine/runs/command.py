@@ -1,0 +1,107 @@
+"""`secateur prune`: its arguments, and what it does with them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..control import Control
+from ..errors import BadInput
+from ..interrupts import interrupt_cancels
+
+if TYPE_CHECKING:
+    from ..models.model import Model
+    from ..plan import Plan
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """All but the model's own."""
+    parser.add_argument("--plan", required=True, help="plan file, YAML or JSON, or preset:NAME")
+    parser.add_argument("--out", required=True, help="folder for the project")
+    parser.add_argument(
+        "--data",
+        help="data to calibrate, retrain and evaluate on: sample:digits, a folder of class "
+        "folders, cifar10:, mnist:, fashion-mnist: or imagenet:ROOT, glue:, datasets:, higgs: or "
+        "csv:PATH, or package.module:function",
+    )
+    parser.add_argument("--download", action="store_true", help="fetch the data if it is not there")
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew: ignore a checkpoint in --out, and replace a project of another model or "
+        "plan, which else is refused",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Run the plan and write the project; returns its report, and as text."""
+    from dataclasses import replace
+
+    from .. import text
+    from ..events import Log
+    from ..models import open_model
+    from ..plan import Training
+    from ..plan.presets import load_plan
+    from ..project import check_folder, check_same_run, make_folder, save_run
+    from .checkpoint import CHECKPOINT
+    from .runner import Run
+
+    plan = load_plan(args.plan)
+    folder = Path(args.out)
+    check_folder(folder)
+    if args.data == "":
+        raise BadInput("--data needs an address, such as sample:digits or a folder")
+    if args.data is not None:
+        training = plan.training or Training(epochs=0)
+        plan = replace(plan, training=replace(training, data=args.data))
+    model = open_model(args.model, arch=args.arch, trust_pickle=args.trust_pickle)
+    if not args.restart and not _checkpoint_of(folder / CHECKPOINT, model, plan):
+        check_same_run(folder, model, plan)
+    if plan.model is not None and not _same_model(plan.model, args.model):
+        text.follow(Log(f"the plan was made for {plan.model}, not for {args.model}", "warning"))
+    if args.download:
+        _fetch(plan.training.data if plan.training else None)
+    control = Control()
+    typed = args.data is not None  # by the person, who thereby agrees to run what it names
+    job = Run(model, plan, control=control, folder=folder, device=args.device, trust_data=typed)
+    make_folder(folder)
+    if args.restart:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    try:
+        with interrupt_cancels(control):
+            for event in job.events():
+                text.follow(event)
+        if job.outcome is None:
+            raise KeyboardInterrupt
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if nothing was written
+        raise
+    outcome = job.outcome
+    result = {**outcome.report.to_json(), "project": str(folder)}
+    save_run(folder, outcome.model, outcome.trained, outcome.masks, result, plan, outcome.levels)
+    return result, text.prune(result)
+
+
+def _checkpoint_of(path: Path, model: Model, plan: Plan) -> bool:
+    """Whether a run of this plan on this model was stopped half-way and can go on."""
+    from .checkpoint import Checkpoint, run_key
+
+    return path.exists() and Checkpoint.load(path).key == run_key(plan, model.digest())
+
+
+def _same_model(one: str, other: str) -> bool:
+    """Whether two addresses name the same model, with whichever of its weights."""
+    one, other = (address.partition("?")[0] for address in (one, other))
+    return one == other or Path(one).resolve() == Path(other).resolve()
+
+
+def _fetch(address: str | None) -> None:
+    from ..data import fetch
+
+    if address is None:
+        raise BadInput("--download fetches what --data or the plan's training names; neither does")
+    fetch(address)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 import torch
@@ -69,13 +69,21 @@ def share(work: Callable[[int, int], None], count: int, most: int) -> None:
     """
     threads = max(1, min(torch.get_num_threads(), most, count))
     each = max(1, -(-count // threads))
-    parts = [(first, min(first + each, count)) for first in range(each, count, each)]
-    if not parts:
-        if count:
-            work(0, count)
-        return
-    with ThreadPoolExecutor(len(parts)) as pool:
-        others = [pool.submit(work, *part) for part in parts]
-        work(0, each)
-        for other in others:
-            other.result()
+    parts = [(first, min(first + each, count)) for first in range(0, count, each)]
+    failed: list[BaseException] = []
+
+    def other(first: int, end: int) -> None:
+        try:
+            work(first, end)
+        except BaseException as error:
+            failed.append(error)
+
+    others = [Thread(target=other, args=part) for part in parts[1:]]
+    for thread in others:
+        thread.start()
+    for part in parts[:1]:
+        other(*part)
+    for thread in others:
+        thread.join()
+    if failed:
+        raise failed[0]

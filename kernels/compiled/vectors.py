@@ -88,17 +88,31 @@ def as_bytes(typing: Any, vector: Any) -> Any:
     return result(vector), lambda c, builder, s, args: builder.fptosi(args[0], result.ir)
 
 
-@_emitted
-def largest(typing: Any, vector: Any) -> Any:
-    """The largest entry."""
+def _reduced(doc: str, name: str, emit: Emit) -> Any:
+    """By one of LLVM's functions that reduce a vector of float32 to a number, in any order."""
 
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.FloatType(), [vector.ir])
-        name = f"llvm.vector.reduce.fmax.v{vector.lanes}f32"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        return builder.call(function, [args[0]], fastmath=("nnan", "nsz"))
+    def typed(typing: Any, vector: Any) -> Any:
+        def call(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind, given = emit(vector.ir, args[0])
+            full = f"llvm.vector.reduce.{name}.v{vector.lanes}f32"
+            function = builder.module.globals.get(full) or ir.Function(builder.module, kind, full)
+            return builder.call(function, given, fastmath=("nnan", "nsz", "reassoc"))
 
-    return types.float32(vector), emit
+        return types.float32(vector), call
+
+    typed.__doc__ = doc
+    return _emitted(typed)
+
+
+_ZERO = ir.Constant(ir.FloatType(), -0.0)
+largest = _reduced(
+    "The largest entry.", "fmax", lambda v, x: (ir.FunctionType(ir.FloatType(), [v]), [x])
+)
+sum_of = _reduced(
+    "The sum of the entries.",
+    "fadd",
+    lambda v, x: (ir.FunctionType(ir.FloatType(), [ir.FloatType(), v]), [_ZERO, x]),
+)
 
 
 def _of_two(doc: str, make: Emit) -> Any:

@@ -1,10 +1,12 @@
-"""Linear layers with scattered zeros or zero blocks on the CPU, through torch's CSR and BSR (MKL).
+"""Linear layers with scattered zeros or zero blocks on the CPU, stored as torch's CSR and BSR.
 
-What makes them fast there, measured: int32 indices (int64 ones are converted on every call); the
-matrix-vector product for one sample; x transposed and contiguous, in pieces of samples that stay in
-the second-level cache; and for BSR, which knows square blocks only, batches that are multiples
-of 16. Others take a generic path that is ten to a hundred times slower (only up to four samples,
-and then not with blocks of 4 and 8, it is not taken), so that samples of zeros fill them up.
+float32 is multiplied by compiled loops (compiled/sparse.py). Where these can't be compiled, and for
+float64, torch's products (MKL) serve. What makes those fast, measured: int32 indices (int64 ones
+are converted on every call); the matrix-vector product for one sample; x transposed and contiguous,
+in pieces of samples that stay in the second-level cache; and for BSR, which knows square blocks
+only, batches that are multiples of 16. Others take a generic path that is ten to a hundred times
+slower (only up to four samples, and then not with blocks of 4 and 8, it is not taken), so that
+samples of zeros fill them up.
 
 Bytes moved: 8 an entry for CSR, 4 for BSR, and 4 * in + 4 * out a sample; 2 operations an entry and
 sample.
@@ -22,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..compiled.jit import ready
 from ..formats.entries import lines_of, starts
 
 # Samples in one product, of CSR and of BSR: more leave the cache, fewer read the matrix too often.
@@ -101,26 +104,52 @@ def sparse_linear_cpu(weight: CpuSparse, x: Tensor, bias: Tensor | None = None) 
     Any floating dtype: fp16 and bf16 are computed in fp32 and rounded once. Gives no gradients.
     """
     (out, ins), matrix, block = weight.shape, weight.matrix, weight.block
-    flat = x.reshape(math.prod(x.shape[:-1]), ins).to(matrix.dtype)
+    flat = x.detach().reshape(math.prod(x.shape[:-1]), ins).to(matrix.dtype)
     y = flat.new_empty(len(flat), out)
-    if len(flat) == 1 and block == 1:
-        torch.mv(matrix, flat[0], out=y[0])
+    if matrix.dtype == torch.float32 and ready():
+        from ..compiled import sparse
+
+        sparse.multiply(matrix, flat, y, bias)
     else:
-        pieces = zip(flat.split(_PIECE[block > 1]), y.split(_PIECE[block > 1]), strict=True)
-        rows, most = matrix.shape[0], min(_PIECE[block > 1], len(flat))
-        room = flat.new_empty(rows, _filled(most, block))
-        given = flat.new_zeros(matrix.shape[1], room.shape[1])
-        for source, target in pieces:
-            samples = len(source)
-            wide = _filled(samples, block)
-            if wide != room.shape[1]:
-                room, given = room.new_empty(rows, wide), given.new_zeros(len(given), wide)
-            given[:ins, :samples] = source.t()
-            torch.mm(matrix, given, out=room)
-            target.copy_(room[:out, :samples].t())
-    if bias is not None:
-        y += bias
+        _multiply(matrix, flat, y, block)
+        if bias is not None:
+            y += bias
     return y.to(x.dtype).view(*x.shape[:-1], out)
+
+
+def sparse_matrix_cpu(weight: CpuSparse, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """W X + bias: [in, n] -> [out, n], contiguous; W as CSR, `bias` [out]; dtypes as above."""
+    (out, _), matrix = weight.shape, weight.matrix
+    given = x.detach().to(matrix.dtype)
+    if matrix.dtype == torch.float32 and ready():
+        from ..compiled import sparse
+
+        y = given.new_empty(out, x.shape[1])
+        sparse.multiply(matrix, given.t(), y.t(), bias)
+    else:
+        y = (matrix @ given).contiguous()
+        if bias is not None:
+            y += bias[:, None]
+    return y.to(x.dtype)
+
+
+def _multiply(matrix: Tensor, x: Tensor, y: Tensor, block: int) -> None:
+    """Write x W^T to y [n, out] by torch's products; x [n, in]."""
+    (rows, columns), (out, ins) = matrix.shape, (y.shape[1], x.shape[1])
+    if len(x) == 1 and block == 1:
+        torch.mv(matrix, x[0], out=y[0])
+        return
+    most = min(_PIECE[block > 1], len(x))
+    room = x.new_empty(rows, _filled(most, block))
+    given = x.new_zeros(columns, room.shape[1])
+    for source, target in zip(x.split(_PIECE[block > 1]), y.split(_PIECE[block > 1]), strict=True):
+        samples = len(source)
+        wide = _filled(samples, block)
+        if wide != room.shape[1]:
+            room, given = room.new_empty(rows, wide), given.new_zeros(columns, wide)
+        given[:ins, :samples] = source.t()
+        torch.mm(matrix, given, out=room)
+        target.copy_(room[:out, :samples].t())
 
 
 def _filled(samples: int, block: int) -> int:

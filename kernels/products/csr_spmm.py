@@ -1,7 +1,7 @@
 """Products with a CSR matrix: W X, and the linear layer x W^T.
 
-On the CPU through torch's CSR (cpu_sparse.py). That knows fp32 and fp64 only; fp16 and bf16 are
-computed in fp32 there and rounded once.
+On the CPU as cpu_sparse.py has it, in fp32 or fp64; fp16 and bf16 are computed in fp32 there and
+rounded once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..cuda.launch import launch, launchable
 from ..cuda.source import Source, common_scalar
-from .cpu_sparse import CpuSparse, sparse_linear_cpu
+from .cpu_sparse import CpuSparse, sparse_linear_cpu, sparse_matrix_cpu
 from .csr_linear import csr_linear_cuda
 from .small_batch import aligned, rows
 
@@ -54,9 +54,8 @@ def csr_spmm(
     """
     if launchable(values, x):
         return _spmm_cuda(crow, columns, values, x, bias, order)
-    matrix = CpuSparse.from_csr(crow, columns, values, (len(crow) - 1, len(x))).matrix
-    y = matrix @ x.to(matrix.dtype)
-    return (y if bias is None else y + bias[:, None]).to(x.dtype).contiguous()
+    weight = CpuSparse.from_csr(crow, columns, values, (len(crow) - 1, len(x)))
+    return sparse_matrix_cpu(weight, x, bias)
 
 
 def csr_linear(

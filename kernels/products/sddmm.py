@@ -1,6 +1,7 @@
 """Sampled dense-dense product: A B^T at the places of a CSR pattern, the gradient of its values.
 
-On the CPU through torch's `sampled_addmm` (MKL), fp16 and bf16 computed in fp32 and rounded once.
+On the CPU by compiled loops (compiled/sparse.py), or through torch's `sampled_addmm` (MKL) without
+them and for fp64; fp16 and bf16 are computed in fp32 and rounded once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..compiled.jit import ready
 from ..cuda.launch import launch, launchable
 from ..cuda.source import Source, common_scalar
 from .cpu_sparse import CpuSparse
@@ -41,6 +43,11 @@ def sddmm(
     """
     if launchable(a, b):
         return _sddmm_cuda(crow, columns, a, b, order)
+    if a.dtype != torch.float64 and ready():
+        from ..compiled import sparse
+
+        places = crow.to(torch.int32), columns.to(torch.int32)
+        return sparse.sampled(*places, a.detach().float(), b.detach().float()).to(a.dtype)
     zeros = a.new_zeros(len(columns))
     pattern = CpuSparse.from_csr(crow, columns, zeros, (len(a), len(b))).matrix
     wide = pattern.dtype

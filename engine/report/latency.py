@@ -33,9 +33,9 @@ def latency_html(result: Json) -> str:
         _cards([cell for cell in cells if cell["layer"] is None]),
         *(_over_sparsity(cells, setting) for setting in settings),
         _over_batch(cells),
-        _verdicts(cells),
+        _verdicts(cells, _differing(settings)),
         _steps(cells),
-        _table(cells),
+        _table(cells, _differing(settings)),
         _failed(result.get("failed") or ()),
         _peaks(machine.get("peaks") or {}),
         page.machine({key: value for key, value in machine.items() if key != "peaks"}),
@@ -51,6 +51,16 @@ def _setting(cell: Json) -> Setting:
 def _words(setting: Setting) -> str:
     batch, dtype, device = setting
     return f"batch {batch}, {dtype}, {device}"
+
+
+def _differing(settings: Sequence[Setting]) -> dict[Setting, str]:
+    """Each setting by what tells it from the others, nothing for a single one."""
+    parts = [[f"batch {batch}", dtype, device] for batch, dtype, device in settings]
+    varying = [len(set(column)) > 1 for column in zip(*parts, strict=True)]
+    return {
+        setting: ", ".join(part for part, varies in zip(each, varying, strict=True) if varies)
+        for setting, each in zip(settings, parts, strict=True)
+    }
 
 
 def _where(machine: Json, settings: Sequence[Setting]) -> str:
@@ -78,21 +88,21 @@ def _cards(whole: Sequence[Json]) -> str:
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ""
 
 
-def _verdicts(cells: Iterable[Json]) -> str:
+def _verdicts(cells: Iterable[Json], names: Mapping[Setting, str]) -> str:
     """One row for each layer and pattern: every sparsity's factor, and the best one in words."""
     groups: dict[tuple[str | None, str, Setting], list[Json]] = {}
     for cell in cells:
         groups.setdefault((cell["layer"], cell["pattern"], _setting(cell)), []).append(cell)
     rows = []
     for (layer, pattern, setting), those in groups.items():
-        best = max(those, key=lambda cell: (cell["verdict"]["kind"] != "busy", cell["speedup"]))
+        best = max(those, key=lambda c: (c["verdict"]["kind"] != "busy", best_speedup(c) or 0.0))
         pays = best["crossover"]
         kind = _color(best["verdict"]["kind"]) or "word"
         factors = " ".join(_factor(cell) for cell in sorted(those, key=lambda c: -c["kept"]))
         rows.append(
             f'<tr><td class="name">{escape(layer or "whole model")}</td>'
             f'<td class="word">{escape(pattern)}</td>'
-            f'<td class="word">{escape(_words(setting))}</td><td class="factors">{factors}</td>'
+            f'<td class="word">{escape(names[setting])}</td><td class="factors">{factors}</td>'
             f'<td class="{kind}">{escape(best["verdict"]["words"])}</td>'
             f'<td class="num">{"" if pays is None else percent(round(pays, 2))}</td></tr>'
         )
@@ -143,10 +153,13 @@ def _sparsity_plot(layer: str | None, cells: Sequence[Json]) -> Iterator[str]:
     if max((len(each.points) for each in series), default=0) < 2:
         return
     dense = sorted(cell["dense_ms"] for cell in cells)[len(cells) // 2]
+    # One that lies at the first point is no crossing: below it nothing was measured.
+    first = {each.name: each.points[0][0] for each in series}
     crossovers = {
-        pattern_words(cell["pattern"]): cell["crossover"]
+        name: cell["crossover"]
         for cell in cells
         if cell["crossover"] is not None
+        and cell["crossover"] > first.get(name := pattern_words(cell["pattern"]), 1.0) + 1e-6
     }
     y = around("ms", [ms for each in series for _, ms in each.points] + [dense])
     x = Axis("sparsity", 0.0, 1.0, word=lambda value: percent(round(value, 2)))
@@ -187,18 +200,21 @@ def _steps(cells: Iterable[Json]) -> str:
     stacks: dict[str, list[Stack]] = {}
     for cell in cells:
         where = f"{pattern_words(cell['pattern'])}, {percent(round(1 - cell['kept'], 2))}"
+        title = f"{cell['layer'] or 'whole model'}, {_words(_setting(cell))}"
         for row in cell["steps"]:
+            if row["path"] == "dense" and title in stacks:
+                continue  # the same for all sparsities
             parts = [
                 (Series(part["name"], _PARTS.get(part["name"], 7), ()), part["ms"])
                 for part in row["parts"]
             ]
-            title = f"{cell['layer'] or 'whole model'}, {_words(_setting(cell))}"
-            stacks.setdefault(title, []).append((f"{where}, {row['path']}", parts))
+            name = "dense" if row["path"] == "dense" else f"{where}, {row['path']}"
+            stacks.setdefault(title, []).append((name, parts))
     plots = "".join(stacked_bars(title, rows, "ms") for title, rows in stacks.items())
     return f'<h2>Steps</h2><div class="plots">{plots}</div>' if plots else ""
 
 
-def _table(cells: Iterable[Json]) -> str:
+def _table(cells: Iterable[Json], names: Mapping[Setting, str]) -> str:
     rows = []
     for cell in cells:
         busy = cell["verdict"]["kind"] == "busy"
@@ -210,7 +226,7 @@ def _table(cells: Iterable[Json]) -> str:
             f'<tr><td class="name">{escape(cell["layer"] or "whole model")}</td>'
             f'<td class="word">{escape(cell["pattern"])}</td>'
             f'<td class="num">{page.percent(cell["kept"])}</td>'
-            f'<td class="word">{escape(_words(_setting(cell)))}</td>'
+            f'<td class="word">{escape(names[_setting(cell)])}</td>'
             f'<td class="word">{escape(cell["ran"])}</td>'
             f'<td class="num">{cell["dense_ms"]:.3f}</td>'
             f'<td class="num" title="quartiles {cell["q1_ms"]:.3f} and {cell["q3_ms"]:.3f}">'

@@ -1,4 +1,4 @@
-"""Pictures and tables of the latency lab as files: PNG, SVG and CSV."""
+"""Pictures and tables of the latency lab as files: PNG, SVG, CSV and an HTML page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from PySide6.QtSvg import QSvgGenerator
 
 from ...engine.errors import BadInput
 from ...engine.files import replacing
+from ...engine.report.cells_csv import cells_csv
+from ...engine.report.latency import latency_html
+from ..state.cells import Cell, Measurements
 from .plot import Plot
 from .tradeoff_plot import Spot
 
@@ -51,6 +54,11 @@ def save_svg(plot: Plot, path: Path) -> None:
     _write(path, bytes(buffer.data().data()))
 
 
+def save_csv(found: Measurements, path: Path) -> None:
+    """Write all measured cells as a table; raises BadInput."""
+    _write(path, cells_csv(_timed(found), _failed(found)).encode())
+
+
 def save_runs_csv(spots: Sequence[Spot], path: Path) -> None:
     """Write the runs of the trade-off as a table; raises BadInput."""
     text = io.StringIO()
@@ -59,6 +67,20 @@ def save_runs_csv(spots: Sequence[Spot], path: Path) -> None:
     for spot in spots:
         table.writerow((spot.name, spot.ms, spot.accuracy, spot.folder or ""))
     _write(path, text.getvalue().encode())
+
+
+def save_html(found: Measurements, path: Path) -> None:
+    """Write a page with tables and plots that opens by itself in a browser; raises BadInput."""
+    result = {"machine": found.machine, "cells": _timed(found), "failed": _failed(found)}
+    _write(path, latency_html(result).encode())
+
+
+def _timed(found: Measurements) -> list[Cell]:
+    return [cell for cell in found.cells if cell.get("ms")]
+
+
+def _failed(found: Measurements) -> list[Cell]:
+    return [cell for cell in found.cells if cell.get("error")]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
@@ -15,7 +16,10 @@ from .rows import ROLES, Row
 
 _FIRST, _MORE, _WHOLE, _LINE = 44.0, 34.0, 56.0, 19.0
 _HEAD = KEY + 16
-_KEYS = (("faster", "faster"), ("same", "no faster, stays dense"), ("slower", "slower"),
+_ROOM = 1.25
+"""How much farther than the longest bar of a row its whiskers may reach."""
+_KEYS = (("faster", "faster"), ("same", "no faster, stays dense"),
+         ("slower", "slower, stays dense"),
          ("busy", "machine busy"), ("failed", "not measured"))  # fmt: skip
 
 
@@ -96,8 +100,8 @@ class LayersChart(Plot):
                 self._draw_row(painter, number, box, columns[row.whole], look)
             y += height
 
-    def _columns(self, width: float) -> dict[bool, tuple[float, float]]:
-        """Where bars begin and how many pixels a millisecond is, for layers and whole models."""
+    def _columns(self, width: float) -> dict[bool, _Columns]:
+        """The columns of whole models and of layers, each with a scale of its own."""
         names, small = QFontMetricsF(themes.font(13)), QFontMetricsF(themes.font(11))
         longest = max(
             max(names.horizontalAdvance(row.name), small.horizontalAdvance(row.how))
@@ -109,14 +113,14 @@ class LayersChart(Plot):
         scales = {}
         for whole in (True, False):
             most = max((row.longest for row in self.rows if row.whole is whole), default=0.0)
-            scales[whole] = (left, room / (most or 1.0))
+            limit = most * _ROOM or 1.0
+            scales[whole] = _Columns(left, room / limit, limit)
         return scales
 
     def _draw_row(
-        self, painter: QPainter, number: int, box: QRectF, columns: tuple[float, float], look: Theme
+        self, painter: QPainter, number: int, box: QRectF, columns: _Columns, look: Theme
     ) -> None:
-        row = self.rows[number]
-        left, scale = columns
+        row, left = self.rows[number], columns.left
         if row.cell["layer"] is not None and row.cell["layer"] == self._current:
             painter.fillRect(box, look.colour("leaf", 0.09))
         if number == self._pointed or (self.hasFocus() and number == self._focused):
@@ -135,9 +139,9 @@ class LayersChart(Plot):
             words(painter, QPointF(left, middle - 2), row.headline, look.colour("rose"), 12)
             words(painter, QPointF(left, middle + 13), text, look.colour("dim"))
         else:
-            self._draw_pair(painter, row, middle, left, scale, look)
+            self._draw_pair(painter, row, middle, columns, look)
         if row.key in self.opened:
-            self._draw_opened(painter, row, box.top() + head, left, scale, look, box.right())
+            self._draw_opened(painter, row, box.top() + head, columns, look)
 
     def _draw_names(
         self, painter: QPainter, row: Row, middle: float, left: float, look: Theme
@@ -170,7 +174,7 @@ class LayersChart(Plot):
         painter.restore()
 
     def _draw_pair(
-        self, painter: QPainter, row: Row, middle: float, left: float, scale: float, look: Theme
+        self, painter: QPainter, row: Row, middle: float, columns: _Columns, look: Theme
     ) -> None:
         cell, colour = row.cell, look.colour(ROLES[row.kind])
         thick = 11.0 if row.whole else 8.0
@@ -179,8 +183,8 @@ class LayersChart(Plot):
             ("", colour, middle + 1.5),
         ):
             values = cell[f"{name}ms"], cell.get(f"{name}q1_ms"), cell.get(f"{name}q3_ms")
-            _bar(painter, QPointF(left, top), thick, values, scale, paint, look)
-        end = left + row.longest * scale + 12
+            _bar(painter, columns, top, thick, values, paint, look)
+        end = columns.left + min(columns.limit, row.slowest) * columns.scale + 12
         painter.setFont(themes.font(12, QFont.Weight.DemiBold))
         ink = {"same": "text", "busy": "amber"}.get(row.kind, ROLES[row.kind])
         painter.setPen(look.colour(ink))
@@ -191,27 +195,23 @@ class LayersChart(Plot):
         words(painter, QPointF(end, middle + 13), row.times, look.colour("dim"))
 
     def _draw_opened(
-        self, painter: QPainter, row: Row, top: float, left: float, scale: float, look: Theme,
-        right: float,
-    ) -> None:  # fmt: skip
+        self, painter: QPainter, row: Row, top: float, columns: _Columns, look: Theme
+    ) -> None:
         metrics = QFontMetricsF(themes.font(11))
         quiet = QColor(look.mix(look.dim, look.bg, 0.35))
         for one in row.tried:
             base = top + 12
             name = metrics.elidedText(
-                str(one["path"]), Qt.TextElideMode.ElideRight, left - MARGIN - 30
+                str(one["path"]), Qt.TextElideMode.ElideRight, columns.left - MARGIN - 30
             )
             words(painter, QPointF(MARGIN + 12, base), name, look.colour("dim"))
-            # A candidate that lost badly would make every other bar a dot.
-            room = max(24.0, right - MARGIN - left - 120)
             values = one["ms"], one.get("q1_ms"), one.get("q3_ms")
-            shown = min(float(one.get("q3_ms") or one["ms"]), room / scale)
-            cut = float(one["ms"]) > shown
-            _bar(painter, QPointF(left, base - 8), 6, (shown, None, None) if cut else values,
-                 scale, quiet, look)  # fmt: skip
+            _bar(painter, columns, base - 8, 6, values, quiet, look)
+            end = columns.left + min(columns.limit, max(one["ms"], one["q3_ms"])) * columns.scale
+            cut = "» " if one["ms"] > columns.limit else ""
             ratio = row.cell["dense_ms"] / one["ms"]
-            text = f"{'» ' if cut else ''}{milliseconds(one['ms'])} ms · {ratio:.2f}×"
-            words(painter, QPointF(left + shown * scale + 10, base), text, look.colour("dim"))
+            text = f"{cut}{milliseconds(one['ms'])} ms · {ratio:.2f}×"
+            words(painter, QPointF(end + 12, base), text, look.colour("dim"))
             top += _LINE
         for line in row.sentences:
             words(painter, QPointF(MARGIN + 12, top + 13), line, look.colour("text"), 12)
@@ -269,9 +269,22 @@ class LayersChart(Plot):
             super().keyPressEvent(event)
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """Where bars begin, pixels of a millisecond, and the longest time that there is room for.
+
+    A candidate that lost badly, or a whisker of a busy machine, would make all else a dot: it is
+    cut there.
+    """
+
+    left: float
+    scale: float
+    limit: float
+
+
 def _bar(
-    painter: QPainter, corner: QPointF, thick: float,
-    values: tuple[float, float | None, float | None], scale: float, colour: QColor, look: Theme,
+    painter: QPainter, columns: _Columns, top: float, thick: float,
+    values: tuple[float, float | None, float | None], colour: QColor, look: Theme,
 ) -> None:  # fmt: skip
     """A bar as long as a median, with a whisker between the quartiles over its end."""
     median, low, high = values
@@ -279,15 +292,16 @@ def _bar(
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(colour)
-    painter.drawRoundedRect(QRectF(corner.x(), corner.y(), max(2.0, median * scale), thick), 2, 2)
+    wide = max(2.0, min(median, columns.limit) * columns.scale)
+    painter.drawRoundedRect(QRectF(columns.left, top, wide, thick), 2, 2)
     painter.restore()
-    if low is None or high is None or (high - low) * scale < 3:
+    if low is None or high is None or low > columns.limit or (high - low) * columns.scale < 3:
         return
-    y = corner.y() + thick / 2
-    a, b = corner.x() + low * scale, corner.x() + high * scale
+    y = top + thick / 2
+    a, b = (columns.left + min(end, columns.limit) * columns.scale for end in (low, high))
     painter.setPen(QPen(look.colour("text", 0.75), 1))
     painter.drawLine(QPointF(a, y), QPointF(b, y))
-    for x in (a, b):
+    for x in (a, b) if high <= columns.limit else (a,):
         painter.drawLine(QPointF(x, y - thick / 4), QPointF(x, y + thick / 4))
 
 

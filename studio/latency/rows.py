@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..state.cells import Cell, Setting, key, setting, setting_words
-from ..state.verdict_words import sentence
+from ..state.verdict_words import factor, sentence
 from .plot import milliseconds
 
 ROLES = {"faster": "leaf", "same": "blue", "slower": "amber", "busy": "faint", "failed": "rose"}
@@ -76,10 +76,14 @@ class Row:
 
     @property
     def longest(self) -> float:
-        """The largest time that the row's bars and whiskers show, in milliseconds."""
-        cell = self.cell
-        names = ("dense_ms", "ms", "q3_ms", "dense_q3_ms")
-        return max((float(cell.get(name) or 0) for name in names), default=0.0)
+        """The longer of both medians, in milliseconds."""
+        return max(float(self.cell.get(name) or 0) for name in ("dense_ms", "ms"))
+
+    @property
+    def slowest(self) -> float:
+        """The longer of both bars with its whisker, in milliseconds."""
+        quartiles = (float(self.cell.get(name) or 0) for name in ("dense_q3_ms", "q3_ms"))
+        return max(self.longest, *quartiles)
 
     @property
     def tried(self) -> Sequence[dict[str, Any]]:
@@ -100,7 +104,7 @@ def short(cell: Cell) -> str:
         return "out of memory" if "memory" in cell["error"] else "not measured"
     if cell["verdict"]["kind"] == "busy":
         return "machine busy"
-    return "stays dense" if cell["ran"] == "dense" else f"{cell['speedup']:.2f}×"
+    return "stays dense" if cell["ran"] == "dense" else factor(cell, 2)
 
 
 def roofline_words(cell: Cell) -> str:

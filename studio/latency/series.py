@@ -51,6 +51,8 @@ def over_sparsity(
         c for c in cells if c.get("ms") and c["layer"] == layer and setting(c) == chosen
     ]  # fmt: skip
     mine.sort(key=lambda c: 1 - c["kept"])
+    if len({cell["kept"] for cell in mine}) < 2:
+        return [], []  # one sparsity alone is no curve
     series, crossings = [], []
     for pattern in dict.fromkeys(str(cell["pattern"]) for cell in mine):
         of = [cell for cell in mine if cell["pattern"] == pattern]
@@ -61,7 +63,7 @@ def over_sparsity(
         if crossing is not None:
             crossings.append(Crossing(pattern, crossing))
     dense = tuple(_dense_point(cell, 1 - cell["kept"]) for cell in mine)
-    return ([Series("dense", dense, dense=True), *series] if mine else []), crossings
+    return [Series("dense", dense, dense=True), *series], crossings
 
 
 def over_batch(cells: Sequence[Cell], layer: str | None, chosen: Setting | None) -> list[Series]:

@@ -64,7 +64,7 @@ class StepsChart(Plot):
     """A bar for each path, as long as its steps together."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("steps_chart", "Steps of each path", parent)
+        super().__init__("steps_plot", "Steps of each path", parent)
         self.stacks: list[Stack] = []
         self._title = ""
 

@@ -18,6 +18,7 @@ _EXPORTS = (
     ("png", "Picture as PNG…", "PNG (*.png)"),
     ("svg", "Picture as SVG…", "SVG (*.svg)"),
     ("csv", "Table as CSV…", "CSV (*.csv)"),
+    ("html", "Report as HTML…", "HTML (*.html)"),
 )
 
 
@@ -72,12 +73,15 @@ class LatencyTools(QWidget):
         """Write one of the exports; what goes wrong is said, and the old file stays."""
         from . import exporting
 
-        view = self._view
+        found, view = self._session.measurements, self._view
         save: Callable[[], None] = {
             "png": lambda: exporting.save_png(view.plot, path),
             "svg": lambda: exporting.save_svg(view.plot, path),
-            "csv": lambda: exporting.save_runs_csv(view.tradeoff.spots, path),
+            "csv": lambda: exporting.save_csv(found, path),
+            "html": lambda: exporting.save_html(found, path),
         }[name]
+        if name == "csv" and view.mode == "Trade-off":
+            save = lambda: exporting.save_runs_csv(view.tradeoff.spots, path)  # noqa: E731
         try:
             save()
         except (BadInput, OSError) as error:
@@ -87,13 +91,16 @@ class LatencyTools(QWidget):
 
     def _export(self, name: str, kinds: str) -> None:
         model = self._session.info.name if self._session.info else "model"
-        words = self._view.mode.lower()
+        words = "latency" if name in ("csv", "html") else self._view.mode.lower()
         path = ask_save(self, "Export", Path(f"{model}-{words}.{name}"), kinds)
         if path:
             self.save(name, Path(path) if Path(path).suffix else Path(f"{path}.{name}"))
 
     def _follow(self) -> None:
         for name, action in self._exports.items():
-            there = self._view.has_picture and (name != "csv" or self._view.mode == "Trade-off")
+            needs_picture = name in ("png", "svg") or self._view.mode == "Trade-off"
+            there = self._view.has_picture if needs_picture else self._session.measurements.cells
+            if name == "html":
+                there = self._session.measurements.cells
             action.setEnabled(bool(there))
             action.setToolTip("" if there else "Nothing is measured for this yet")

@@ -23,16 +23,14 @@ class Card(QFrame):
         self.action = named(QPushButton(action), f"{name}_action", action)
         self.action.hide()
         self.action.setProperty("role", "link")
-        self._top = QHBoxLayout()
-        self._top.addWidget(self.head, 1)
-        self._top.addWidget(self.action, 0, Qt.AlignmentFlag.AlignTop)
-        box = QVBoxLayout(self)
-        box.setContentsMargins(11, 9, 11, 9)
-        box.setSpacing(3)
-        box.addLayout(self._top)
-        self._below = QHBoxLayout()
-        self._below.addWidget(self.details, 1)
-        box.addLayout(self._below)
+        top = QHBoxLayout()
+        top.addWidget(self.head, 1)
+        top.addWidget(self.action, 0, Qt.AlignmentFlag.AlignTop)
+        self._box = QVBoxLayout(self)
+        self._box.setContentsMargins(11, 9, 11, 9)
+        self._box.setSpacing(3)
+        self._box.addLayout(top)
+        self._box.addWidget(self.details)
 
     def say(self, headline: str, details: str, role: str = "strong") -> None:
         """Show a headline in a role of the stylesheet (strong, good, warn, error)."""
@@ -44,10 +42,13 @@ class Card(QFrame):
             self.head.setProperty("role", role)
             theme.refresh(self.head)
 
-    def link(self, text: str, name: str, tip: str) -> QPushButton:
-        """One more thing to click, hidden at first, in the line of details."""
-        made = named(QPushButton(text), name, text, tip)
-        made.setProperty("role", "link")
-        made.hide()
-        self._below.addWidget(made, 0, Qt.AlignmentFlag.AlignTop)
-        return made
+    def links_below(self, *more: QPushButton) -> None:
+        """Let the action and `more` stand in a line of their own: a long headline needs its line."""
+        line = QHBoxLayout()
+        line.setContentsMargins(0, 2, 0, 0)
+        line.setSpacing(12)
+        for button in (self.action, *more):
+            button.setProperty("role", "link")
+            line.addWidget(button)
+        line.addStretch()
+        self._box.addLayout(line)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from ...engine.plan import Plan, Rule
 from ...engine.verdicts import crossover
-from ..look.widgets import wrapped
+from ..look.widgets import named, wrapped
 from ..state.cells import Cell, pattern_word, setting
 from ..state.plan_edits import context, from_scratch
 from ..state.session import Session
@@ -79,8 +79,10 @@ class VerdictCards(QWidget):
         self.speed = Card("speed_card", "Measure")
         self.speed.action.setAccessibleName("Measure this layer")
         self.speed.action.clicked.connect(self._measure)
-        self.pair = self.speed.link("Show", "speed_card_pair", "The measured pair, bar by bar")
+        self.pair = named(QPushButton("Show bars"), "speed_card_pair", "Show the measured pair",
+                          "Both times side by side, in the Latency view")  # fmt: skip
         self.pair.clicked.connect(self._show_pair)
+        self.speed.links_below(self.pair)
         self.energy = Card("energy_card")
         self.reach = Card("reach_card")
         box = QVBoxLayout(self)

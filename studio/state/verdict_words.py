@@ -8,14 +8,23 @@ UNKNOWN = "—"
 
 
 def word(cell: Cell | None) -> str:
-    """``1.6×``, ``dense`` (it stays so), ``busy``, ``failed``, or a dash for nothing measured."""
+    """``1.6×``, ``dense`` (it stays so), ``busy``, ``failed``, or a dash for nothing measured.
+
+    ``~1.6×`` where the machine was too busy for the engine to claim a factor.
+    """
     if cell is None:
         return UNKNOWN
     if cell.get("error"):
         return "failed"
     if cell["verdict"]["kind"] == "busy":
         return "busy"
-    return "dense" if cell["ran"] == "dense" else f"{cell['speedup']:.1f}×"
+    return "dense" if cell["ran"] == "dense" else factor(cell, 1)
+
+
+def factor(cell: Cell, digits: int) -> str:
+    """How much faster than dense what ran is: ``1.62×``."""
+    about = "~" if cell.get("disturbed") else ""
+    return f"{about}{cell['speedup']:.{digits}f}×"
 
 
 def sentence(cell: Cell) -> str:

@@ -25,8 +25,10 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QWidget
 
 from ...engine.errors import BadInput
 from ..app import make_application
+from ..layers.layer_model import VERDICT
 from ..look import theme
 from ..state.session import Session
+from ..state.verdict_words import UNKNOWN
 from ..window import MainWindow
 from .tour_driver import Driver, TourError
 
@@ -35,7 +37,7 @@ _CONTROL = Qt.KeyboardModifier.ControlModifier
 _LAYER = "layer3.0.conv2"
 _WHOLE = ("layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1")
 _EPOCHS = "15"
-_BATCH = "batch 64"
+_BATCH = 64
 _EXPORTS = (
     ("onnx", "model.onnx"),
     ("safetensors", "model.safetensors"),
@@ -109,7 +111,7 @@ class Tour:
             self.start, self.open_sample, self.choose_layer, self.filter_layers,
             self.choose_pattern, self.read_about, self.look_at_mask, self.look_at_histogram,
             self.undo, self.plan_everything, self.schedule, self.prune, self.result, self.measure,
-            self.search, self.export, self.light, self.save,
+            self.verdict, self.sparsity, self.search, self.export, self.light, self.save,
         ):  # fmt: skip
             self.step = step.__name__.replace("_", " ")
             step()
@@ -260,15 +262,46 @@ class Tour:
         self.driver.shoot("result")
 
     def measure(self) -> None:
-        """Times on this machine, layer by layer."""
+        """What to measure, then times on this machine, bars appearing as layers finish."""
         self.driver.tab("canvas_tabs", "Latency")
-        self.driver.pick("batch_chip", _BATCH)
-        self.driver.click_name("measure_button")
+        self.driver.click_name("ask_chip")
+        self.driver.click_name(f"ask_batch_{_BATCH}")
+        self.driver.click_name("ask_batch_1")
+        self.driver.shoot("ask", self.driver.find("ask_panel"))
+        self.driver.click_name("ask_go")
         self.driver.wait("measuring begins", lambda: self.session.run.kind == "measure")
+        found = self.session.measurements
+        self.driver.wait("bars appear", lambda: len(found.cells) >= 4, 60)
+        self.driver.shoot("measuring", settle=False)
         self.driver.wait("measuring ends", lambda: not self.session.run.active, 180)
         self._see(self.session.run.state == "done", f"measured: {self.session.run.error}")
-        self._see(self.session.measurements.whole is not None, "the whole model was measured")
+        self._see(found.whole is not None, "the whole model was measured")
         self.driver.shoot("latency")
+
+    def verdict(self) -> None:
+        """A click on a verdict in the tree opens the pair that was measured."""
+        tree = self.window.layers.tree
+        index = tree.filter.mapFromSource(tree.layers.index_of(_LAYER)).siblingAtColumn(VERDICT)
+        self._see(index.data() != UNKNOWN, f"{_LAYER} has a verdict")
+        self.driver.click(tree.viewport(), tree.visualRect(index).center())
+        pair = self.session.pair
+        self._see(pair is not None and pair["layer"] == _LAYER, "its pair is shown")
+        self.driver.shoot("verdict")
+
+    def sparsity(self) -> None:
+        """Latency over sparsity, the steps of each path, and accuracy against latency."""
+        for number, name in ((3, "sparsity"), (2, "steps")):
+            self.driver.click_name(f"latency_mode_{number}")
+            self.driver.click_name("latency_measure")
+            self.driver.wait("measuring begins", lambda: self.session.run.active)
+            self.driver.wait("measuring ends", lambda: not self.session.run.active, 120)
+            self._see(self.session.run.state == "done", f"measured: {self.session.run.error}")
+            self.driver.find(f"{name}_plot")
+            self.driver.shoot(name)
+        self.driver.click_name("latency_mode_5")
+        self.driver.find("tradeoff_plot")
+        self.driver.shoot("tradeoff")
+        self.driver.click_name("latency_mode_1")
 
     def search(self) -> None:
         """The palette finds a layer and goes there."""

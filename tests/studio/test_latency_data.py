@@ -83,6 +83,7 @@ def test_the_verdict_of_a_layer_is_of_the_plan_s_own_choice():
     ("made", "said", "colour"),
     [
         (cell("a", "group", 0.4, 1.0, 0.62), "1.6×", "leaf"),
+        (cell("a", "group", 0.4, 1.0, 0.62, disturbed=True), "~1.6×", "leaf"),
         (stays_dense("a", "element", 0.1, 1.0, 1.4), "dense", "dim"),
         (cell("a", "group", 0.4, 1.0, 0.62, busy=True), "busy", "amber"),
         (failed("a", "group", 0.4, "out of memory"), "failed", "rose"),

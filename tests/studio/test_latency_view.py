@@ -1,5 +1,6 @@
 """The latency lab by real clicks: pictures, pairs, what to measure, exports."""
 
+import csv
 import sys
 from pathlib import Path
 
@@ -210,10 +211,10 @@ def test_over_sparsity_a_click_on_a_point_shows_its_pair(canvas):
 
 
 def test_the_whole_model_over_sparsity_is_one_chip_away(canvas):
-    give(canvas)
+    give(canvas, (*CELLS, cell(None, "group", 0.25, 10.0, 2.0, "grouped")))
     mode(canvas, 3)
     click(child(canvas, QToolButton, "whole_chip"))
-    assert [p.ms for p in canvas.latency.sparsity.series[1].points] == [4.0]
+    assert [p.ms for p in canvas.latency.sparsity.series[1].points] == [4.0, 2.0]
     click(child(canvas, QPushButton, "latency_measure_more"))
     assert jobs(canvas)[-1]["layers"] is None
 
@@ -371,6 +372,26 @@ def test_pictures_are_exported_whole_as_png_and_svg(canvas, tmp_path):
     assert ">l59<" in text
     for level, said in canvas.session.notices:
         assert level == "info", said
+
+
+def test_the_table_is_exported_as_csv(canvas, tmp_path):
+    give(canvas)
+    export(canvas, "csv", tmp_path / "cells.csv")
+    with (tmp_path / "cells.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert {row["layer"] for row in table} == {"", "conv", "fc"}
+    ran = [float(row["ms"]) for row in table if row["ran"] == "yes"]
+    assert sorted(ran) == sorted(made["ms"] for made in CELLS if "ms" in made)
+    assert [row["error"] for row in table if row["error"]] == [CELLS[5]["error"]]
+
+
+def test_the_report_opens_by_itself(canvas, tmp_path):
+    give(canvas)
+    export(canvas, "html", tmp_path / "latency.html")
+    page = (tmp_path / "latency.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert "http" not in page.replace("http://www.w3.org", ""), "it loads nothing"
+    assert "out of memory" in page
 
 
 def test_a_file_that_can_not_be_written_leaves_the_old_one(canvas, tmp_path, monkeypatch):

@@ -43,7 +43,7 @@ class Card(QFrame):
             theme.refresh(self.head)
 
     def links_below(self, *more: QPushButton) -> None:
-        """Let the action and `more` stand in a line of their own: a long headline needs its line."""
+        """Let the action and `more` stand in a line of their own, below what may be long."""
         line = QHBoxLayout()
         line.setContentsMargins(0, 2, 0, 0)
         line.setSpacing(12)

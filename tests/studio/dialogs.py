@@ -1,8 +1,8 @@
-"""Answers to dialogs that are about to come up and have an event loop of their own."""
+"""Answers to dialogs and menus that are about to come up, with an event loop of their own."""
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QMessageBox
+from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QMenu, QMessageBox
 
 _EVERY_MS = 50
 _TRIES = 200
@@ -26,23 +26,35 @@ def answer_file(path):
     _once_up(QFileDialog, type_path)
 
 
+def pick_from_menu(start):
+    """Click the entry that begins with `start` in the menu that comes up."""
+
+    def pick(menu):
+        entry = next(action for action in menu.actions() if action.text().startswith(start))
+        place = menu.actionGeometry(entry).center()
+        QTest.mouseClick(menu, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+
+    _once_up(QMenu, pick)
+
+
 def _once_up(kind, answer):
-    """Call `answer` with the modal dialog of a kind once it is up; in vain, close what is up."""
+    """Call `answer` with the dialog or menu of a kind once it is up; in vain, close what is up."""
     timer = QTimer(QApplication.instance())
     tries = 0
 
     def look():
         nonlocal tries
         tries += 1
-        dialog = QApplication.activeModalWidget()
-        if not isinstance(dialog, kind) and tries < _TRIES:
+        menu = QApplication.activePopupWidget() if kind is QMenu else None
+        found = menu or QApplication.activeModalWidget()
+        if not isinstance(found, kind) and tries < _TRIES:
             return
         timer.stop()
         timer.deleteLater()
-        if isinstance(dialog, kind):
-            answer(dialog)
-        elif dialog is not None:
-            dialog.close()
+        if isinstance(found, kind):
+            answer(found)
+        elif found is not None:
+            found.close()
 
     timer.timeout.connect(look)
     timer.start(_EVERY_MS)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt, QTimer
+from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt
 from PySide6.QtGui import QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
@@ -26,7 +26,7 @@ from secateur.studio.state.cells import key
 from secateur.studio.state.kept_times import KnownRun
 
 sys.path.append(str(Path(__file__).parent))
-from dialogs import answer_file
+from dialogs import answer_file, pick_from_menu
 from measured import cell, failed, stays_dense
 from recorded import CONV, LINEAR, recorded_session
 
@@ -182,14 +182,7 @@ def test_settings_are_not_mixed_and_can_be_chosen(canvas, qtbot):
     assert [row.cell["batch"] for row in chart.rows] == [8]
     assert chip.text() == "batch 8"
 
-    def choose():
-        menu = QApplication.activePopupWidget()
-        assert isinstance(menu, QMenu)
-        first = next(a for a in menu.actions() if a.text().startswith("batch 1"))
-        QTest.mouseClick(menu, LEFT, Qt.KeyboardModifier.NoModifier,
-                         menu.actionGeometry(first).center())  # fmt: skip
-
-    QTimer.singleShot(100, choose)
+    pick_from_menu("batch 1 ")
     click(chip)
     assert [row.cell["batch"] for row in chart.rows] == [1]
 

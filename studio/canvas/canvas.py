@@ -51,7 +51,7 @@ class Canvas(QWidget):
         self.tabs.setDrawBase(False)
         self.tabs.setExpanding(False)
         self.tabs.setUsesScrollButtons(False)
-        self.tabs.setElideMode(Qt.TextElideMode.ElideNone)
+        self.tabs.setElideMode(Qt.TextElideMode.ElideRight)
         self.tabs.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         for i, (name, tip) in enumerate(zip(TABS, _TIPS, strict=True)):
             self.tabs.addTab(name)

@@ -14,6 +14,8 @@ from ...engine.schedules import SCHEDULES
 
 FIRST = "conv1"
 """The path of a convnet's first layer."""
+_RATE = 0.1
+"""Learning rate: few weights on fresh inputs bear more than a network that is retrained."""
 _VALUE, _INDEX = 4, 4
 """Bytes of a weight in float32, and of the column that says where it stands."""
 
@@ -34,7 +36,7 @@ class Choice:
     loss: str = "cross_entropy"
     growth: str = "gradient"
     sparsity: float = 0.9
-    epochs: int = 30
+    epochs: int = 40
 
     def network(self) -> NewNetwork:
         """The network; raises BadInput with one sentence that says what is wrong."""
@@ -61,7 +63,7 @@ class Choice:
             model=network.address,
             rules=tuple(rules),
             schedule=SCHEDULES.parse({"kind": "sparse-training", "growth": self.growth}),
-            training=Training(data=self.data, epochs=self.epochs, loss=self.loss),
+            training=Training(data=self.data, epochs=self.epochs, loss=self.loss, lr=_RATE),
         )
 
 

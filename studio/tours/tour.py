@@ -30,6 +30,7 @@ from ..look import theme
 from ..state.session import Session
 from ..state.verdict_words import UNKNOWN
 from ..window import MainWindow
+from .sparse_steps import SparseSteps
 from .tour_driver import Driver, TourError
 
 _PLAIN = Qt.KeyboardModifier.NoModifier
@@ -112,6 +113,7 @@ class Tour:
             self.choose_pattern, self.read_about, self.look_at_mask, self.look_at_histogram,
             self.undo, self.plan_everything, self.schedule, self.prune, self.result, self.measure,
             self.verdict, self.sparsity, self.search, self.export, self.light, self.save,
+            *SparseSteps(self.driver, self.session, self._see, self._key).steps(),
         ):  # fmt: skip
             self.step = step.__name__.replace("_", " ")
             step()

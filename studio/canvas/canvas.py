@@ -76,8 +76,8 @@ class Canvas(QWidget):
         bar.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         row = QHBoxLayout(bar)
         row.setContentsMargins(10, 0, 12, 0)
-        row.addWidget(self.tabs, 0, Qt.AlignmentFlag.AlignBottom)
-        row.addStretch()
+        # The chosen tab's bold name takes more room than the bar asks for.
+        row.addWidget(self.tabs, 1, Qt.AlignmentFlag.AlignBottom)
         row.addWidget(self._tools)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)

@@ -49,7 +49,7 @@ PATTERN_OF = {
 """The pattern that each of `FORMS` runs."""
 
 # Seconds that a round of a race may take: longer ones are held at a smaller batch only.
-_LONGEST = 4.0
+_LONGEST = 3.0
 
 
 @dataclass(frozen=True)

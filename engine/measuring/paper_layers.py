@@ -18,7 +18,7 @@ from ..dependencies import first_line
 from ..errors import is_out_of_memory
 from .off_the_shelf import IM2COL, SELECT, THINNED, GemmLayer, ThinnedConv
 from .paper_cells import figures, fused
-from .stages import Staged, time_steps
+from .stages import time_steps
 
 Json = dict[str, Any]
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 0.9)
@@ -50,8 +50,8 @@ def layer_cells(
 ) -> Iterator[Json]:
     """One cell for each of `LAYERS`, sparsity and form; rows with ``error`` where one did not run.
 
-    Forms: ``select`` (the paper's way, with its ``steps``), ``thinned`` (convolution only) and
-    ``gather`` (ours); columns are left out at random.
+    Forms: ``select`` (the paper's way), ``thinned`` (convolution only) and ``gather``
+    (ours), each with its ``steps``; columns are left out at random.
     """
     for single in LAYERS:
         layer = single.build().to(device).requires_grad_(False)
@@ -97,8 +97,6 @@ def _cells(
     times = race(forms, seconds=seconds, device=x.device.type, check=check)
     disturbed = watch.disturbed()
     for path, form in names.items():
-        module, steps = raced[path], []
-        if isinstance(module, Staged):
-            parts = time_steps(module, x, seconds=seconds / 4, check=check)
-            steps = [{"path": path, "parts": parts}]
-        yield {**row, "form": form, **figures(times, path, disturbed), "steps": steps}
+        parts = time_steps(raced[path], x, seconds=seconds / 4, check=check)
+        cell = {**row, "form": form, **figures(times, path, disturbed)}
+        yield {**cell, "steps": [{"path": path, "parts": parts}]}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...kernels.dispatch import timing
+from ...kernels.modules.steps import steps
 
 Step = tuple[str, Callable[[Tensor], Tensor]]
 """The kind of work (``im2col``, ``select``, ``multiply``, ``reshape``), and the work."""
@@ -39,7 +40,7 @@ def bound(layer: Staged, x: Tensor) -> list[tuple[str, Callable[[], object]]]:
 
 
 def time_steps(
-    layer: Staged,
+    layer: nn.Module,
     x: Tensor,
     *,
     seconds: float = 0.4,
@@ -49,6 +50,7 @@ def time_steps(
 
     Together they take longer than the layer: each one starts and ends by itself.
     """
-    calls, device = bound(layer, x), x.device.type
+    calls = bound(layer, x) if isinstance(layer, Staged) else steps(layer, x)
+    device = x.device.type
     times = timing.time_steps(calls, seconds=seconds, device=device, check=check)
     return [{"name": name, "ms": ms} for name, ms in times.items()]

@@ -24,7 +24,7 @@ TITLES = {
 }
 _KEPT = (0.75, 0.5, 0.25)
 _FORMS = {form: Series(name, kind, ()) for kind, (form, name) in enumerate(FORMS.items())}
-_PARTS = {"im2col": 3, "select": 0, "multiply": 6, "reshape": 4}
+_PARTS = {"gather": 5, "im2col": 3, "select": 0, "multiply": 6, "reshape": 4}
 
 
 def paper_html(result: Json) -> str:
@@ -207,16 +207,17 @@ def _over_sparsity(layer: str, cells: Sequence[Json]) -> str:
 
 
 def _steps(layer: str, cells: Sequence[Json]) -> Iterator[str]:
+    names = {"select": "the paper's way", "gather": "ours"}
     stacks: list[Stack] = []
     for cell in cells:
-        if cell["form"] == "select" and cell["steps"]:
+        if cell["form"] in names and cell["steps"]:
             parts = [
-                (Series(part["name"], _PARTS.get(part["name"], 5), ()), part["ms"])
+                (Series(part["name"], _PARTS.get(part["name"], 7), ()), part["ms"])
                 for part in cell["steps"][0]["parts"]
             ]
-            stacks.append((f"{percent(1 - cell['kept'])} sparse", parts))
+            stacks.append((f"{percent(round(1 - cell['kept'], 2))}, {names[cell['form']]}", parts))
     if stacks:
-        yield stacked_bars(f"{layer}: steps", stacks, "ms", words=FORMS["select"])
+        yield stacked_bars(f"{layer}: steps", stacks, "ms", words="each timed by itself")
 
 
 def _failed(failed: Iterable[Json]) -> str:

@@ -60,11 +60,16 @@ class Watch:
 
 
 def in_doubt(times: Mapping[str, Timing], dense: str, disturbed: bool) -> bool:
-    """Whether noise leaves open which is faster, dense or the best of the others."""
+    """Whether noise leaves open which is faster, dense or the best of the others.
+
+    Nothing is open where there are no others.
+    """
     others = [timing for path, timing in times.items() if path != dense]
-    pair = [times[dense], *sorted(others, key=_median)[:1]]
-    fast, slow = min(pair, key=_median), max(pair, key=_median)
-    noisy = disturbed or max(timing.spread for timing in pair) > NOISY
+    if not others:
+        return False
+    pair = times[dense], min(others, key=_median)
+    fast, slow = sorted(pair, key=_median)
+    noisy = disturbed or max(fast.spread, slow.spread) > NOISY
     return noisy and fast.q3 >= slow.q1
 
 

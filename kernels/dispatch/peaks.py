@@ -16,11 +16,14 @@ from .noise import fixed_work
 from .timing import clock_of
 
 Json = dict[str, Any]
+Call = Callable[[], object]
+Make = Callable[[int, torch.device, torch.dtype], tuple[Call, int]]
+"""A call of some size, and its operations."""
 
 # Of the product, of the convolution's image of as many channels, and entries of the copy: too large
 # for the caches, a few milliseconds each. A CPU that only emulates a dtype takes seconds for them,
 # and as long for its share of smaller ones.
-_SIDE = {"cpu": (1024, 56), "cuda": (8192, 128)}
+_LARGE = {"cpu": (1024, 56), "cuda": (8192, 128)}
 _SMALL = (256, 8)
 _CHANNELS, _SLOW_MS = 256, 5.0
 _COPIED = {"cpu": 1 << 24, "cuda": 1 << 28}
@@ -80,21 +83,41 @@ def peaks(device: torch.device, dtypes: Iterable[str], memory: Memory) -> Peaks:
 
 def _gflops(device: torch.device, dtype: torch.dtype) -> float | None:
     """The better of a product and a convolution: libraries differ in how near they come."""
+    speeds = []
+    for make, small, large in zip(_KINDS, _SMALL, _LARGE[device.type], strict=True):
+        speed = _speed(make, small, large, device, dtype)
+        if speed is None:
+            return None
+        speeds.append(speed)
+    return max(speeds)
+
+
+def _speed(
+    make: Make, small: int, large: int, device: torch.device, dtype: torch.dtype
+) -> float | None:
+    """Billions of operations a second at the large size, at the small one if that is slow."""
     try:
-        small = _speed(device, dtype, *_SMALL)
-        slow = 2 * _SMALL[0] ** 3 / small / 1e6 > _SLOW_MS
-        return small if slow else _speed(device, dtype, *_SIDE[device.type])
+        call, operations = make(small, device, dtype)
+        if (ms := _best_ms(call, device)) < _SLOW_MS:
+            call, operations = make(large, device, dtype)
+            ms = _best_ms(call, device)
     except (RuntimeError, NotImplementedError):
         return None
+    return operations / ms / 1e6
 
 
-def _speed(device: torch.device, dtype: torch.dtype, side: int, pixels: int) -> float:
+def _product(side: int, device: torch.device, dtype: torch.dtype) -> tuple[Call, int]:
     matrix = torch.ones(side, side, device=device, dtype=dtype)
+    return lambda: matrix @ matrix, 2 * side**3
+
+
+def _convolution(pixels: int, device: torch.device, dtype: torch.dtype) -> tuple[Call, int]:
     image = torch.ones(1, _CHANNELS, pixels, pixels, device=device, dtype=dtype)
     kernel = torch.ones(_CHANNELS, _CHANNELS, 3, 3, device=device, dtype=dtype)
-    product = 2 * side**3 / _best_ms(lambda: matrix @ matrix, device)
-    convolved = _best_ms(lambda: F.conv2d(image, kernel, padding=1), device)
-    return max(product, 2 * kernel.numel() * pixels**2 / convolved) / 1e6
+    return lambda: F.conv2d(image, kernel, padding=1), 2 * kernel.numel() * pixels**2
+
+
+_KINDS: tuple[Make, Make] = (_product, _convolution)
 
 
 def _gb_per_s(device: torch.device) -> float:

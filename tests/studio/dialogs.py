@@ -1,60 +1,29 @@
-"""Answers to dialogs and menus that are about to come up, with an event loop of their own."""
+"""Answers to the dialogs and menus that have an event loop of their own."""
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QFileDialog, QLineEdit, QMenu, QMessageBox
+from PySide6.QtWidgets import QApplication, QFileDialog, QMenu
 
 _EVERY_MS = 50
-_TRIES = 200
 
 
-def answer_file(path):
-    """Type `path` into the file dialog that comes up, and agree to replace a file that is there."""
-    QApplication.setAttribute(Qt.ApplicationAttribute.AA_DontUseNativeDialogs)
-
-    def type_path(dialog):
-        field = dialog.findChild(QLineEdit, "fileNameEdit")
-        field.clear()
-        QTest.keyClicks(field, str(path))
-        if path.exists():
-            _once_up(QMessageBox, agree)
-        QTest.keyClick(field, Qt.Key.Key_Return)
-
-    def agree(box):
-        QTest.mouseClick(box.button(QMessageBox.StandardButton.Yes), Qt.MouseButton.LeftButton)
-
-    _once_up(QFileDialog, type_path)
+def answer_file(monkeypatch, path):
+    """Let the system's dialog, which no test can click, answer `path`."""
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
 
 
 def pick_from_menu(start):
     """Click the entry that begins with `start` in the menu that comes up."""
-
-    def pick(menu):
-        entry = next(action for action in menu.actions() if action.text().startswith(start))
-        place = menu.actionGeometry(entry).center()
-        QTest.mouseClick(menu, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
-
-    _once_up(QMenu, pick)
-
-
-def _once_up(kind, answer):
-    """Call `answer` with the dialog or menu of a kind once it is up; in vain, close what is up."""
     timer = QTimer(QApplication.instance())
-    tries = 0
 
-    def look():
-        nonlocal tries
-        tries += 1
-        menu = QApplication.activePopupWidget() if kind is QMenu else None
-        found = menu or QApplication.activeModalWidget()
-        if not isinstance(found, kind) and tries < _TRIES:
-            return
-        timer.stop()
-        timer.deleteLater()
-        if isinstance(found, kind):
-            answer(found)
-        elif found is not None:
-            found.close()
+    def pick():
+        menu = QApplication.activePopupWidget()
+        if isinstance(menu, QMenu):
+            timer.stop()
+            timer.deleteLater()
+            entry = next(one for one in menu.actions() if one.text().startswith(start))
+            place = menu.actionGeometry(entry).center()
+            QTest.mouseClick(menu, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
 
-    timer.timeout.connect(look)
+    timer.timeout.connect(pick)
     timer.start(_EVERY_MS)

@@ -325,9 +325,9 @@ def test_selected_layers_are_the_selected_ones_of_the_tree(canvas, panel):
     assert jobs(canvas)[-1]["layers"] == ["fc"]
 
 
-def test_a_latency_table_goes_into_the_file_that_was_named(canvas, panel, tmp_path):
+def test_a_latency_table_goes_into_the_file_that_was_named(canvas, panel, tmp_path, monkeypatch):
     target = tmp_path / "table.json"
-    answer_file(target)
+    answer_file(monkeypatch, target)
     click(panel.findChild(QPushButton, "ask_table"))
     asked = jobs(canvas)[-1]
     assert asked["save"] == str(target)
@@ -342,8 +342,8 @@ def test_a_latency_table_goes_into_the_file_that_was_named(canvas, panel, tmp_pa
 # Exports
 
 
-def export(canvas, name, path):
-    answer_file(path)
+def export(canvas, monkeypatch, name, path):
+    answer_file(monkeypatch, path)
     menu = child(canvas, QMenu, "latency_export_menu")
     menu.aboutToShow.emit()
     (action,) = (a for a in menu.actions() if a.objectName() == f"latency_export_{name}")
@@ -351,15 +351,15 @@ def export(canvas, name, path):
     action.trigger()
 
 
-def test_pictures_are_exported_whole_as_png_and_svg(canvas, tmp_path):
+def test_pictures_are_exported_whole_as_png_and_svg(canvas, tmp_path, monkeypatch):
     many = [cell(f"l{n}", "group", 0.5, 1.0, 0.5) for n in range(60)]
     give(canvas, many)
-    export(canvas, "png", tmp_path / "bars.png")
+    export(canvas, monkeypatch, "png", tmp_path / "bars.png")
     size, image = canvas.latency.layers.picture_size(), QImage(str(tmp_path / "bars.png"))
     assert size.height() > canvas.height()
     assert (image.width(), image.height()) == (2 * size.width(), 2 * size.height())
     canvas.session.select(["l0"])
-    export(canvas, "svg", tmp_path / "bars.svg")
+    export(canvas, monkeypatch, "svg", tmp_path / "bars.svg")
     text = (tmp_path / "bars.svg").read_text()
     assert text.count("<text") > 120, "all rows, also those out of sight"
     assert ">l59<" in text
@@ -367,9 +367,9 @@ def test_pictures_are_exported_whole_as_png_and_svg(canvas, tmp_path):
         assert level == "info", said
 
 
-def test_the_table_is_exported_as_csv(canvas, tmp_path):
+def test_the_table_is_exported_as_csv(canvas, tmp_path, monkeypatch):
     give(canvas)
-    export(canvas, "csv", tmp_path / "cells.csv")
+    export(canvas, monkeypatch, "csv", tmp_path / "cells.csv")
     with (tmp_path / "cells.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert {row["layer"] for row in table} == {"", "conv", "fc"}
@@ -378,9 +378,9 @@ def test_the_table_is_exported_as_csv(canvas, tmp_path):
     assert [row["error"] for row in table if row["error"]] == [CELLS[5]["error"]]
 
 
-def test_the_report_opens_by_itself(canvas, tmp_path):
+def test_the_report_opens_by_itself(canvas, tmp_path, monkeypatch):
     give(canvas)
-    export(canvas, "html", tmp_path / "latency.html")
+    export(canvas, monkeypatch, "html", tmp_path / "latency.html")
     page = (tmp_path / "latency.html").read_text()
     assert page.lstrip().lower().startswith("<!doctype html>")
     assert "http" not in page.replace("http://www.w3.org", ""), "it loads nothing"
@@ -398,7 +398,7 @@ def test_a_file_that_can_not_be_written_leaves_the_old_one(canvas, tmp_path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(exporting.Path, "write_bytes", broken)
-    export(canvas, "svg", target)
+    export(canvas, monkeypatch, "svg", target)
     assert target.read_text() == "old"
     assert list(tmp_path.glob(".bars*")) == []
     (level, text) = canvas.session.notices[-1]

@@ -273,6 +273,9 @@ def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable
 
     model, masks, labels = workspace.pruned()
     request = Request.from_params(params)
+    if not request.as_it_is:
+        # What a run has pruned already would be fewer weights than a cell says.
+        model = workspace.model()
     memory = Memory(default_folder(), fresh=request.fresh)
     cancel = control.cancelled
     return measure(model, masks, request, labels=labels, memory=memory, cancel=cancel)

@@ -14,6 +14,8 @@ from .axes import Axes, Axis, left_room, log_axis, no_pen, paint_marker, round_a
 from .plot import KEY, MARGIN, Plot, words
 from .series import Crossing, Point, Series
 
+_ROOM = 1.3
+"""How far above the highest median whiskers may reach."""
 _NEAR = 12.0
 """Pixels around a point that count as on it."""
 
@@ -93,8 +95,10 @@ class LinesPlot(Plot):
 
     def _axes(self, size: QSize) -> Axes:
         points = [point for series in self.series for point in series.points]
-        low = min(point.low or point.ms for point in points)
-        high = max(point.high or point.ms for point in points)
+        # A whisker of a busy machine would press all curves flat: it is cut at the top.
+        most = max(point.ms for point in points) * _ROOM
+        low = min(min(point.low or point.ms, point.ms) for point in points)
+        high = min(max(point.high or point.ms for point in points), most)
         upright = log_axis(low, high, "ms") if self._batches else round_axis(0, high, "ms")
         if self._batches:
             found = sorted({point.x for point in points})
@@ -145,7 +149,8 @@ class LinesPlot(Plot):
         for point, place in zip(series.points, placed, strict=True):
             if point.low is not None and point.high is not None:
                 painter.setPen(QPen(colour, 1))
-                painter.drawLine(axes.place(point.x, point.low), axes.place(point.x, point.high))
+                top = min(point.high, axes.y.high)
+                painter.drawLine(axes.place(point.x, point.low), axes.place(point.x, top))
             no_pen(painter)
             painter.setBrush(colour)
             paint_marker(painter, place, 0 if series.dense else number - 1, 3.5)

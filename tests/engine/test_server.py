@@ -202,6 +202,23 @@ def test_measuring_tells_each_cell_as_it_is_known_and_cancels(
     assert sum(event["kind"] == "layer" for event in others) <= 3
 
 
+def test_patterns_are_tried_on_the_weights_as_they_were_opened(
+    engine_process: Engine, tmp_path: Path
+) -> None:
+    engine_process.job("open", address="sample:digits-resnet")
+    layer = "layer3.0.conv2"
+    plan = {"rules": [{"layers": layer, "pattern": "group", "sparsity": 0.75}],
+            "training": {"epochs": 1}}  # fmt: skip
+    assert engine_process.job("prune", plan=plan, out=str(tmp_path))[-1]["kind"] == "finished"
+    done = engine_process.job(
+        "measure", layers=[layer], patterns=["element"], sparsities=[0.1], every=True, fresh=True
+    )[-1]
+    (cell,) = done["result"]["cells"]
+    paths = {cell["ran"], *(row["path"] for row in cell["tried"])}
+    assert paths, "something ran"
+    assert not any("grouped" in path for path in paths), "the run's columns are not cut here"
+
+
 @pytest.mark.parametrize(
     ("params", "words"),
     [

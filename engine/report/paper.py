@@ -209,8 +209,10 @@ def _over_sparsity(layer: str, cells: Sequence[Json]) -> str:
 def _steps(layer: str, cells: Sequence[Json]) -> Iterator[str]:
     names = {"select": "the paper's way", "gather": "ours"}
     stacks: list[Stack] = []
+    # Every other sparsity, so that the plot is no taller than the one beside it.
+    shown = set(list(dict.fromkeys(cell["kept"] for cell in cells))[::2])
     for cell in cells:
-        if cell["form"] in names and cell["steps"]:
+        if cell["form"] in names and cell["kept"] in shown and cell["steps"]:
             parts = [
                 (Series(part["name"], _PARTS.get(part["name"], 7), ()), part["ms"])
                 for part in cell["steps"][0]["parts"]

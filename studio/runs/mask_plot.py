@@ -138,7 +138,8 @@ class MaskPlot(QWidget):
 
     def _draw_legend(self, painter: QPainter, own: str) -> None:
         look = theme_of(self)
-        total = {n: sum(v for _, v in self.points(n)) for n in ("dropped", "regrown")}
+        bars = self.churn()
+        total = {"dropped": sum(g for _, g, _ in bars), "regrown": sum(c for _, _, c in bars)}
         entries = [("leaf", "sparsity")] + ([("amber", own)] if own else [])
         lines = len(entries)
         changes = [

@@ -283,7 +283,9 @@ class RunStrip(QWidget):
         self._curve_title.setText("Accuracy, loss" if loss else "Accuracy")
         self._curve_value.setToolTip(f"loss {loss[-1][1]:.3g}" if loss else "")
         self._curve.show_metrics(run.metrics)
-        self._masks.show_metrics(run.metrics, end, run.changes)
+        # What a network never had has not been dropped.
+        first = 1 if from_scratch(self._plan) else 0
+        self._masks.show_metrics(run.metrics, end, [c for c in run.changes if c[0] >= first])
         name = own_number(run.metrics)
         last = run.metrics[-1][1] if run.metrics else {}
         words = [f"{last['sparsity'] * 100:.1f} %"] if "sparsity" in last else []

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QKeySequence
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLineEdit
 
-from ..state.session import Session
-from .tour_driver import Driver
+from .steps import Steps
 
 _EPOCHS = "30"
 _ADDRESS = "new:mlp:64-300-100-10"
 
 
-class SparseSteps:
-    """Steps after the session of pruning; `see` raises where something is not true, `key` types."""
-
-    def __init__(
-        self,
-        driver: Driver,
-        session: Session,
-        see: Callable[[bool, str], None],
-        key: Callable[[str], None],
-    ) -> None:
-        self.driver, self.session, self._see, self._key = driver, session, see, key
-
-    def steps(self) -> tuple[Callable[[], None], ...]:
-        """All of them, in order."""
-        return self.new_network, self.train, self.topology
+class SparseSteps(Steps):
+    """Steps that begin with a network of one's own."""
 
     def new_network(self) -> None:
         """The dialog: a card, widths typed, what is left of the weights; then Enter."""
@@ -73,5 +57,5 @@ class SparseSteps:
         field = self.driver.find_kind("search_input", QLineEdit)
         self.driver.keys(field, "dark")
         self.driver.press(field, Qt.Key.Key_Return)
-        self.session.select(["fc2"])
+        self._click_layer("fc2")
         self.driver.shoot("topology-dark")

@@ -239,7 +239,9 @@ def test_a_network_is_made_trained_and_watched(window, session, qtbot):
     assert {1, 2, 3} <= set(topology.matrix.tile().value.ravel().tolist())
     assert session.run.changes
     masks = window.findChild(QWidget, "mask_plot")
-    assert len(masks.churn()) == len(session.run.changes)
+    churn = masks.churn()
+    assert [step for step, _, _ in churn] == [c[0] for c in session.run.changes if c[0]]
+    assert all(gone == come for _, gone, come in churn)  # nothing was there to drop at the start
     assert "dense" not in text(window, "accuracy_value")
     assert session.report["sparsity"] == pytest.approx(0.9, abs=1e-3)
 

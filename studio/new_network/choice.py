@@ -16,8 +16,8 @@ FIRST = "conv1"
 """The path of a convnet's first layer."""
 _RATE = 0.1
 """Learning rate: few weights on fresh inputs bear more than a network that is retrained."""
-_VALUE, _INDEX = 4, 4
-"""Bytes of a weight in float32, and of the column that says where it stands."""
+_VALUE, _INDEX, _TURNED = 4, 4, 12
+"""Bytes of a weight in float32, of its column in CSR, and of its place in the transposed matrix."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,10 @@ def keeps_first(network: NewNetwork) -> bool:
 class Consequence:
     """What a sparsity leaves of a network.
 
-    `weights` of `dense` are there. Bytes are those of the weights alone, and those of weights,
-    gradients and momentum together while training. An output begins with at least `fewest` inputs,
-    in the layer number `where`; `first_dense` says that the first layer is left out of this.
+    `weights` of `dense` are there. Bytes are those of the weights with their places, and those of
+    weights, gradients and momentum while training, which needs the places transposed too. An
+    output begins with at least `fewest` inputs, in the layer number `where`; `first_dense` says
+    that the first layer is left out of this.
     """
 
     weights: int
@@ -109,10 +110,12 @@ def consequence(network: NewNetwork, sparsity: float) -> Consequence:
             f"{ins:,} inputs at most {most:.4g} % can go"
         )
     weights = sum(kept) + (prod(network.matrices[0]) if first_dense else 0)
-    places = (sum(kept) + sum(out + 1 for out, _ in sparse)) * _INDEX
+    # Beside the columns a matrix has where each row begins, and the rows by their length.
+    held = weights * _VALUE + (sum(kept) + sum(2 * out + 1 for out, _ in sparse)) * _INDEX
+    turned = sum(kept) * _TURNED + sum(2 * ins + 1 for _, ins in sparse) * _INDEX
     return Consequence(
-        weights, dense, weights * _VALUE + places, dense * _VALUE,
-        3 * weights * _VALUE + places, 3 * dense * _VALUE, fewest, where, first_dense,
+        weights, dense, held, dense * _VALUE,
+        held + 2 * weights * _VALUE + turned, 3 * dense * _VALUE, fewest, where, first_dense,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from .drawing import draw
 
 _ROWS = (
     ("weights", "Weights", "Weights that are there, of those that a dense network has"),
-    ("bytes", "Stored", "Bytes of the weights: with their places, and dense"),
+    ("bytes", "In memory", "Bytes of the weights: with their places, and dense"),
     ("training", "While training", "Bytes of weights, gradients and momentum, and the same dense"),
     ("fewest", "Fewest inputs", "Inputs that each output of the thinnest layer begins with"),
 )

@@ -57,9 +57,26 @@ def test_the_consequence_counts_what_is_there():
     assert (left.weights, left.dense) == (5020, 50200)
     assert (left.fewest, left.where) == (6, 1)  # 10 % of 64 inputs
     assert left.dense_bytes == 4 * 50200
-    assert left.bytes == 8 * 5020 + 4 * (301 + 101 + 11)
-    assert left.training_bytes - left.bytes == 8 * 5020
     assert left.dense_training_bytes == 3 * left.dense_bytes
+
+
+def test_the_bytes_are_those_that_the_engine_holds():
+    torch = pytest.importorskip("torch")
+    from secateur.kernels.formats.csr import CSR
+    from secateur.kernels.modules.forms import packed_csr, transposes_csr
+
+    network = Choice().network()
+    held = turned = weights = 0
+    for out, ins in network.matrices:
+        mask = torch.zeros(out * ins)
+        mask[: out * ins - round(out * ins * 0.9)] = 1
+        packed = packed_csr(CSR.from_dense(mask.view(out, ins)))
+        weights += len(packed.values)
+        held += packed.values.nbytes + sum(part.nbytes for part in packed.indices.values())
+        turned += sum(part.nbytes for part in transposes_csr(packed).values())
+    left = consequence(network, 0.9)
+    assert (left.weights, left.bytes) == (weights, held)
+    assert left.training_bytes == held + turned + 2 * 4 * weights
 
 
 def test_a_sparsity_that_leaves_an_output_without_inputs_is_refused():

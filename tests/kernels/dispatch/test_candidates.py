@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.kernels.dispatch.candidates import SPARSE, candidates
+from secateur.kernels.dispatch.candidates import EVERY, SPARSE, candidates
 from secateur.kernels.dispatch.dispatcher import Dispatcher
 from secateur.kernels.dispatch.question import question_of
 
@@ -158,3 +158,17 @@ def test_a_model_with_conv1d_is_accelerated():
     assert set(choices) == {"0"}
     torch.testing.assert_close(fast(x), model(x), rtol=1e-4, atol=1e-4)
     assert question_of(model[0], x)["zeros"]["columns"] == 32
+
+
+def test_forms_that_are_known_to_lose_are_offered_on_request():
+    small, large = nn.Linear(32, 32), nn.Linear(256, 256)
+    with torch.no_grad():
+        small.weight[~scattered(32, 32, 0.1)] = 0
+        large.weight[~scattered(256, 256, 0.7)] = 0
+    for layer in (small, large):
+        assert "CSR" not in candidates(layer)
+        x = torch.randn(3, layer.in_features)
+        found = candidates(layer, EVERY)
+        assert "CSR" in found
+        for form in found.values():
+            torch.testing.assert_close(form(x), layer(x), rtol=1e-4, atol=1e-5)

@@ -48,12 +48,14 @@ class Watch:
     def __init__(self, device: torch.device, memory: Memory) -> None:
         self._device, self._memory = device, memory
         self._before = slowdown(device, memory)
-        self._run, self._waited = _run_and_waited()
+        self._threads = _threads()
 
     def disturbed(self) -> bool:
         """Whether something else kept the machine busy meanwhile."""
-        run, waited = _run_and_waited()
-        run, waited = run - self._run, waited - self._waited
+        run = waited = 0
+        for thread, (ran, waits) in _threads().items():
+            ran_before, waits_before = self._threads.get(thread, (0, 0))
+            run, waited = run + ran - ran_before, waited + waits - waits_before
         if waited > WAITED * (run + waited):
             return True
         return max(self._before, slowdown(self._device, self._memory)) > SLOWED
@@ -92,19 +94,19 @@ def fixed_work(device: torch.device) -> float:
         return statistics.median(clock(lambda: matrix @ matrix, 1) for _ in range(_SAMPLES))
 
 
-def _run_and_waited() -> tuple[int, int]:
-    """Nanoseconds that this process's threads ran, and that they were ready and did not run.
+def _threads() -> dict[str, tuple[int, int]]:
+    """Nanoseconds that each of this process's threads ran, and was ready and did not run.
 
-    Zeros where the system does not say.
+    Empty where the system does not say.
     """
-    run = waited = 0
+    found = {}
     for file in _THREADS.glob("*/schedstat"):
         try:
-            first, second, _ = file.read_text().split()
+            run, waited, _ = map(int, file.read_text().split())
         except (OSError, ValueError):  # a thread that has ended
             continue
-        run, waited = run + int(first), waited + int(second)
-    return run, waited
+        found[file.parent.name] = run, waited
+    return found
 
 
 def _median(timing: Timing) -> float:

@@ -115,18 +115,20 @@ def test_threads_that_are_kept_waiting_are_noticed():
 
 
 @pytest.mark.parametrize(
-    ("run", "waited", "slowdowns", "disturbed"),
+    ("after", "slowdowns", "disturbed"),
     [
-        (1000, 20, [1.0, 1.1], False),
-        (1000, 300, [1.0, 1.0], True),
-        (0, 0, [1.0, 1.0], False),  # the system does not say
-        (0, 0, [1.0, 2.0], True),
-        (0, 0, [2.0, 1.0], True),
+        ({"1": (1005, 25)}, [1.0, 1.1], False),
+        ({"1": (1005, 305)}, [1.0, 1.0], True),
+        ({"1": (1005, 5), "3": (100, 300)}, [1.0, 1.0], True),  # a new thread counts whole
+        ({"1": (1005, 5)}, [1.0, 1.0], False),  # one that has ended counts for nothing
+        ({}, [1.0, 1.0], False),  # the system does not say
+        ({}, [1.0, 2.0], True),
+        ({}, [2.0, 1.0], True),
     ],
 )
-def test_what_disturbs(monkeypatch, run, waited, slowdowns, disturbed):
-    read, slowed = iter([(5, 5), (5 + run, 5 + waited)]), iter(slowdowns)
-    monkeypatch.setattr(noise, "_run_and_waited", lambda: next(read))
+def test_what_disturbs(monkeypatch, after, slowdowns, disturbed):
+    read, slowed = iter([{"1": (5, 5), "2": (5000, 5000)}, after]), iter(slowdowns)
+    monkeypatch.setattr(noise, "_threads", lambda: next(read))
     monkeypatch.setattr(noise, "slowdown", lambda device, memory: next(slowed))
     assert Watch(CPU, Memory(None)).disturbed() is disturbed
 

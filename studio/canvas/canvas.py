@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QStackedWidget,
@@ -34,6 +34,8 @@ _TIPS = (
 )
 _PAGES = (0, 0, 1, 2, 3)
 """Weights and Mask are one picture in two looks, so that the place stays the same."""
+_NARROW = 640
+"""Below this width the tabs need the room of the words beside them."""
 
 
 class Canvas(QWidget):
@@ -109,6 +111,15 @@ class Canvas(QWidget):
             self.matrix.set_look(mode="mask" if index else "weights")
         self._pages.setCurrentIndex(_PAGES[index])
         self._tools.setCurrentIndex(_PAGES[index])
+        # A stack is as wide as the widest page that it counts, shown or not.
+        policy = self.sizePolicy().Policy
+        for number in range(self._tools.count()):
+            wide = policy.Preferred if number == _PAGES[index] else policy.Ignored
+            self._tools.widget(number).setSizePolicy(wide, policy.Preferred)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._latency_tools.set_narrow(self.width() < _NARROW)
 
     def _add_shortcuts(self) -> None:
         for i in range(len(TABS)):

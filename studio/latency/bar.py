@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import (
+    QBoxLayout,
     QButtonGroup,
     QFrame,
     QHBoxLayout,
@@ -72,14 +73,31 @@ class LatencyBar(QWidget):
         self._setting.setMenu(self._menu)
         self.measure = named(QPushButton("Measure"), "latency_measure_more", "Measure")
         self.measure.setProperty("role", "link")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(12, 6, 12, 6)
-        row.setSpacing(8)
-        row.addWidget(segments)
-        row.addStretch()
+        more = self._more = QHBoxLayout()
+        more.setSpacing(8)
         for widget in (self.measure, self._whole, self._setting):
-            row.addWidget(widget)
+            more.addWidget(widget)
+        self._segments = segments
+        self._box = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
+        self._box.setContentsMargins(12, 6, 12, 6)
+        self._box.setSpacing(6)
+        self._box.addWidget(segments, 0, Qt.AlignmentFlag.AlignLeft)
+        self._box.addLayout(more)
+        self._box.setAlignment(more, Qt.AlignmentFlag.AlignRight)
         self._add_shortcuts()
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(self._segments.minimumSizeHint().width() + 24, super().sizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fold()
+
+    def _fold(self) -> None:
+        """Two lines where one has not enough room."""
+        way = QBoxLayout.Direction
+        needed = self._segments.sizeHint().width() + self._more.sizeHint().width() + 36
+        self._box.setDirection(way.TopToBottom if self.width() < needed else way.LeftToRight)
 
     @property
     def mode(self) -> str:
@@ -124,6 +142,7 @@ class LatencyBar(QWidget):
         self.measure.setAccessibleName(words)
         self.measure.setEnabled(not reason)
         self.measure.setToolTip(wrapped(reason or f"{words} on this machine"))
+        self._fold()
 
     def _add_shortcuts(self) -> None:
         # They reach as far as the view that this line belongs to.

@@ -60,10 +60,9 @@ class LinesPlot(Plot):
             self._draw_key(painter, place, series, number, look)
         axes = self._axes(size)
         axes.paint(painter, look)
-        if not self._batches:
-            self._draw_crossings(painter, axes, look)
         for number, series in enumerate(self.series):
             self._draw_series(painter, axes, series, number, look)
+        self._draw_crossings(painter, axes, look)
 
     def _key(self, width: float) -> list[QPointF]:
         """Where the names of the curves stand, in as many lines as they need."""

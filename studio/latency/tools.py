@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
 
 from ...engine.errors import BadInput
+from ..look import theme
 from ..look.dialogs import ask_save
+from ..look.icons import icon
 from ..look.widgets import named, wrapped
 from ..state.session import Session
 from .ask_panel import AskPanel
@@ -57,8 +60,21 @@ class LatencyTools(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
         row.addStretch()
+        theme.follow(self, self._draw_icons)
+        self.set_narrow(False)
         row.addWidget(self.ask)
         row.addWidget(self.export)
+
+    def set_narrow(self, narrow: bool) -> None:
+        """Show icons instead of words: the tabs beside them need the room."""
+        icons, text = Qt.ToolButtonStyle.ToolButtonIconOnly, Qt.ToolButtonStyle.ToolButtonTextOnly
+        for button in (self.ask, self.export):
+            button.setToolButtonStyle(icons if narrow else text)
+
+    def _draw_icons(self) -> None:
+        colours = theme.current()
+        self.ask.setIcon(icon("settings", colours, 14, colours.dim))
+        self.export.setIcon(icon("export", colours, 14, colours.dim))
 
     def open_panel(self) -> None:
         """Ask what to measure."""

@@ -191,7 +191,8 @@ def _pick(row: Any, first: Any, end: Any, m: Any, step: Any, room: Any) -> None:
                 to = j * _LANES + lane - first
                 there = max(0, min(beside, columns - start - j * step))
                 _move(row, start + j * step, room, to, there)
-                room[to + there : to + beside] = -np.inf
+                for lacking in range(to + there, to + beside):
+                    store(room, lacking, splat(np.float32(-np.inf), 1))
         lane += beside
         start += beside + (m - 1) * step
         beside = step
@@ -224,14 +225,17 @@ def _rows(scores: Any, n: Any, m: Any, step: Any, network: Any, flags: Any) -> N
     columns = scores.shape[1]
     lanes = -(-columns // (m * step)) * step
     turns = step == 1 and m & (m - 1) == 0
-    for row, out in zip(scores, flags):  # noqa: B905
+    for r in range(len(scores)):
+        row, out = scores[r], flags[r]
         for first in range(0, lanes, _LANES):
-            end = min(first + _LANES, lanes)
-            if turns and end * m <= columns and end - first == _LANES:
+            end, here = min(first + _LANES, lanes), 0
+            whole = turns and end * m <= columns and end - first == _LANES
+            if whole:
                 here = _turn(row, first * m, room, m)
-                _choose(room, here, n, m, network, kept)
-                _turn_back(kept, m, out, first * m)
             else:
                 _pick(row, first, end, m, step, room)
-                _choose(room, 0, n, m, network, kept)
+            _choose(room, here, n, m, network, kept)
+            if whole:
+                _turn_back(kept, m, out, first * m)
+            else:
                 _put(kept, m, step, out, first, end)

@@ -1,11 +1,13 @@
 """Products of pruned layers on the CPU against torch's dense ones (oneDNN and MKL, fp32).
 
 Convolutions with 75 % of the columns gone, of ResNet and VGG shapes, against the dense convolution,
-both contiguous and channels-last; and linear layers at 90 %, by pattern. All candidates of a layer
-take turns in one run. Ratios are given of the medians, of the least times, and of the least of the
-processor time that all threads took together: on a machine that others use, the medians measure the
-others too, and the last moves least. `share of the limit` is the work that is left (its operations
-by a large product's, or its bytes by a large copy's rate) over the least time.
+both contiguous and channels-last; linear layers at 90 %, by pattern; and the three products of a
+training step with a CSR weight, forwards and for both gradients, against the three dense ones. All
+candidates of a layer take turns in one run. Ratios are given of the medians, of the least times,
+and of the least of the processor time that all threads took together: on a machine that others use,
+the medians measure the others too, and the last moves least. `share of the limit` is the work that
+is left (its operations by a large product's, or its bytes by a large copy's rate) over the least
+time.
 
 Run: python tests/bench/bench_cpu_products.py [--seconds S] [--out RESULTS.md]
 """
@@ -33,6 +35,7 @@ from secateur.kernels.modules.conv import SparseConv
 from secateur.kernels.modules.linear import SparseLinear
 from secateur.kernels.modules.reduced import ReducedLayer
 from secateur.kernels.products.cpu_sparse import CpuSparse, sparse_linear_cpu
+from secateur.kernels.products.sddmm import sddmm
 
 # Model, inputs, outputs, kernel, stride, height and width.
 CONVOLUTIONS = (
@@ -250,6 +253,49 @@ def linear(seconds: float, peak: float, bandwidth: float) -> list[str]:
     return lines
 
 
+def training(seconds: float) -> list[str]:
+    out = ins = 3072
+    lines = [
+        f"The products of a training step, {out}x{ins}, fp32: forwards, by x, by the weight",
+        "",
+        "| sparsity | batch | dense ms | ours ms | of it by the weight | torch's | times faster | "
+        "by processor time |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    torch.manual_seed(0)
+    weight = torch.randn(out, ins)
+    for kept in (0.2, 0.1, 0.05, 0.01):
+        masked = weight * (torch.rand(out, ins) < kept)
+        stored, turned = CpuSparse.from_dense(masked), CpuSparse.from_dense(masked.t())
+        crow, columns = stored.matrix.crow_indices(), stored.matrix.col_indices()
+        parts = crow, columns, torch.zeros(len(columns))
+        zeros = torch.sparse_csr_tensor(*parts, (out, ins), check_invariants=False)
+        for batch in (128, 512):
+            x, grad = torch.randn(batch, ins), torch.randn(batch, out)
+            peer = partial(torch.sparse.sampled_addmm, zeros, grad.t(), x, beta=0.0)
+            by_weight = partial(sddmm, crow, columns, grad.t(), x.t())
+            same({"sddmm": by_weight}, peer().values())
+            calls: dict[str, Call] = {
+                "dense": lambda x=x, grad=grad: (F.linear(x, weight), grad @ weight, grad.t() @ x),
+                "linear": partial(sparse_linear_cpu, stored, x),
+                "by x": partial(sparse_linear_cpu, turned, grad),
+                "by weight": by_weight,
+                "torch": peer,
+            }
+            times = rounds(calls, seconds)
+            ours = {
+                kind: sum(found[name] for name in ("linear", "by x", "by weight"))
+                for kind, found in times.items()
+            }
+            found = times[MEDIAN]
+            lines.append(
+                f"| {1 - kept:.0%} | {batch} | {found['dense']:.2f} | {ours[MEDIAN]:.2f} | "
+                f"{found['by weight']:.2f} | {found['torch']:.2f} | "
+                f"{found['dense'] / ours[MEDIAN]:.2f} | {times[CPU]['dense'] / ours[CPU]:.2f} |"
+            )
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=1.5, help="for the rounds of one layer")
@@ -263,8 +309,8 @@ def main() -> None:
             f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, 2 threads; a "
             f"product of 2048 does {peak / 1e6:.0f} GFLOP/s, a copy {bandwidth / 1e6:.1f} GB/s"
         )
-        tables = convolutions(given.seconds, peak), linear(given.seconds, peak, bandwidth)
-    text = "\n".join([head, "", *tables[0], "", *tables[1]])
+        layers = [*linear(given.seconds, peak, bandwidth), "", *training(given.seconds)]
+        text = "\n".join([head, "", *convolutions(given.seconds, peak), "", *layers])
     print(text)
     if given.out:
         given.out.write_text(text + "\n", encoding="utf-8")

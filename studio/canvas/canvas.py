@@ -34,6 +34,7 @@ _TIPS = (
 )
 _PAGES = (0, 0, 1, 2, 3)
 """Weights and Mask are one picture in two looks, so that the place stays the same."""
+_DIRECT = Qt.FindChildOption.FindDirectChildrenOnly
 _NARROW = 640
 """Below this width the tabs need the room of the words beside them."""
 
@@ -113,9 +114,9 @@ class Canvas(QWidget):
         self._tools.setCurrentIndex(_PAGES[index])
         # A stack is as wide as the widest page that it counts, shown or not.
         policy = self.sizePolicy().Policy
-        for number in range(self._tools.count()):
-            wide = policy.Preferred if number == _PAGES[index] else policy.Ignored
-            self._tools.widget(number).setSizePolicy(wide, policy.Preferred)
+        for tools in self._tools.findChildren(QWidget, options=_DIRECT):
+            shown = tools is self._tools.currentWidget()
+            tools.setSizePolicy(policy.Preferred if shown else policy.Ignored, policy.Preferred)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

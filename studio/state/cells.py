@@ -102,7 +102,7 @@ class Measurements:
         """
         if rule is None:
             timed = [c for c in self.of_layer(path) if c.get("ms")]
-            return max(timed, key=lambda c: c["speedup"], default=None)
+            return max(timed, key=lambda c: (not c.get("disturbed"), c["speedup"]), default=None)
         near = [
             c for c in self.of_layer(path)
             if c["pattern"] in (pattern_word(rule), rule.pattern.kind)

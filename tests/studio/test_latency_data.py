@@ -76,6 +76,8 @@ def test_the_verdict_of_a_layer_is_of_the_plan_s_own_choice():
     assert found.verdict("a", rule("group", 0.6)) is None, "not measured there"
     assert found.verdict("a", rule("element", 0.5)) is None
     assert found.verdict("a", None)["ms"] == 0.2, "without a rule the fastest"
+    found.add([cell("a", "row", 0.5, 1.0, 0.1, disturbed=True)], False)
+    assert found.verdict("a", None)["ms"] == 0.2, "but not one that noise blurred"
     assert found.verdict("b", None) is None
 
 

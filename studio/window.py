@@ -258,7 +258,9 @@ class MainWindow(QMainWindow):
     def _new_network(self) -> None:
         from .new_network.dialog import NewNetworkDialog
 
-        NewNetworkDialog(self.session, self).show()
+        dialog = NewNetworkDialog(self.session, self)
+        dialog.help_wanted.connect(self._show_guide)
+        dialog.show()
 
     def _open_plan(self) -> None:
         from .look.dialogs import ask_plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QPushButton,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -52,7 +53,12 @@ _HIDDEN_TIP = {
 
 
 class NewNetworkDialog(QDialog):
-    """Makes a fresh network and the plan that trains it sparse; Escape leaves all as it was."""
+    """Makes a fresh network and the plan that trains it sparse; Escape leaves all as it was.
+
+    `help_wanted` carries the page of the guide that is asked for.
+    """
+
+    help_wanted = Signal(str)
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -120,7 +126,17 @@ class NewNetworkDialog(QDialog):
         column = QVBoxLayout(self)
         column.setContentsMargins(20, 18, 20, 16)
         column.setSpacing(8)
-        column.addWidget(label("Network", "heading"))
+        head = QHBoxLayout()
+        head.addWidget(label("Network", "heading"))
+        head.addStretch(1)
+        about = named(QPushButton("How it works"), "network_help", "How it works")
+        about.setProperty("role", "link")
+        about.setAutoDefault(False)
+        about.setToolTip("The guide's page on training sparse from scratch  F1")
+        about.setShortcut("F1")
+        about.clicked.connect(lambda: self.help_wanted.emit("training-sparse.md"))
+        head.addWidget(about)
+        column.addLayout(head)
         column.addWidget(self.cards)
         self._hidden_name = label("Hidden widths", "dim")
         activation = label("Activation", "dim")

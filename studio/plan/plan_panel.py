@@ -129,7 +129,7 @@ class PlanPanel(QWidget):
         ):
             column.addWidget(part)
         column.addStretch(1)
-        area = named(QScrollArea(), "plan_scroll", "Plan")
+        self._area = area = named(QScrollArea(), "plan_scroll", "Plan")
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -157,7 +157,7 @@ class PlanPanel(QWidget):
         self._prune.clicked.connect(self._prune_layers)
         self._stay.clicked.connect(self._stay_dense)
         self._all.clicked.connect(self._apply_to_all)
-        self._session.model_changed.connect(self._show_all)
+        self._session.model_changed.connect(self._show_opened)
         self._session.selection_changed.connect(self._show_all)
         self._session.plan_changed.connect(self._show_all)
         self._session.engine_changed.connect(self._ask_examples)
@@ -182,6 +182,10 @@ class PlanPanel(QWidget):
         """The rule that is shown: the first selected prunable layer's."""
         layers = self._layers()
         return self._session.rule_for(layers[0].path) if layers else None
+
+    def _show_opened(self) -> None:
+        self._show_all()
+        self._area.verticalScrollBar().setValue(0)
 
     def _show_all(self) -> None:
         layers, rule = self._layers(), self._rule()

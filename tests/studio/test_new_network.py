@@ -4,7 +4,7 @@ import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, Qt
 from PySide6.QtGui import QKeySequence
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QFrame, QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QFrame, QLabel, QPushButton, QWidget
 from shiboken6 import isValid
 
 from secateur.engine.errors import BadInput
@@ -196,6 +196,16 @@ def test_sizes_follow_the_data_and_are_typed_where_only_the_files_know(dialog, t
     QTest.keyClicks(dialog.classes, "3")
     assert text(dialog, "network_note") == "Address  new:mlp:30-300-100-3"
     assert dialog.create_.isEnabled()
+
+
+def test_the_guide_is_a_click_or_a_key_away(window, session, qtbot):
+    window.actions_["new_network"].trigger()
+    dialog = window.findChild(NewNetworkDialog)
+    QTest.mouseClick(dialog.findChild(QPushButton, "network_help"), LEFT)
+    guide = window.findChild(QDialog, "guide_dialog")
+    assert "Training sparse from scratch" in guide.page.toPlainText()
+    guide.close()
+    dialog.close()
 
 
 def test_escape_leaves_all_as_it_was(dialog, session):

@@ -64,7 +64,9 @@ def multiply(matrix: Tensor, x: Tensor, y: Tensor, bias: Tensor | None) -> None:
 def _multiply_one(matrix: Tensor, x: Tensor, y: Tensor, bias: Tensor | None) -> None:
     """Write W x + bias to y [out], for one sample x [in] and W as CSR."""
     offset = _offset(bias, len(y))
-    rows = partial(_vector, *_parts(matrix), x.contiguous().numpy(), offset, y.numpy())
+    crow, columns, values = _parts(matrix)
+    source = x.contiguous().numpy()
+    rows = partial(_vector, crow, columns, values, source, offset, y.numpy())
     share(rows, len(y), matrix.values().numel() // _ENTRIES_WORTH_A_THREAD)
 
 
@@ -74,12 +76,12 @@ def sampled(crow: Tensor, columns: Tensor, a: Tensor, b: Tensor) -> Tensor:
     Both float32 of any strides.
     """
     values = torch.zeros(len(columns))
-    places = crow.contiguous().numpy(), columns.contiguous().numpy()
+    rows_at, columns_at = crow.contiguous().numpy(), columns.contiguous().numpy()
     for start in range(0, a.shape[1], _MOST):
         left, right = (side[:, start : start + _MOST].t().numpy() for side in (a, b))
-        laid = [_laid_out(each, each.shape[1], _LANES) for each in (left, right)]
+        first, second = (_laid_out(each, each.shape[1], _LANES) for each in (left, right))
         pieces = -(-len(left) // _LANES)
-        rows = partial(_sampled, *places, *laid, pieces, values.numpy())
+        rows = partial(_sampled, rows_at, columns_at, first, second, pieces, values.numpy())
         share(rows, len(a), 2 * len(columns) * len(left) // _WORTH_A_THREAD)
     return values
 
@@ -106,14 +108,17 @@ def _laid_out(x: Floats, wide: int, lanes: int) -> Floats:
 @compiled("void(f4[:, :], i8, f4[::1], i8, i8, i8)")
 def _lay(x: Any, lanes: Any, laid: Any, wide: Any, first: Any, end: Any) -> None:
     n, ins = x.shape
-    zero = np.float32(0)
     for piece in range(-(-n // lanes)):
         start = piece * lanes
+        given = min(lanes, n - start)
         for tile in range(first, end):
-            for s in range(lanes):
-                for c in range(tile * _TILE, min((tile + 1) * _TILE, wide)):
-                    inside = c < ins and start + s < n
-                    laid[start * wide + c * lanes + s] = x[start + s, c] if inside else zero
+            left, right = tile * _TILE, min((tile + 1) * _TILE, wide)
+            inside = min(right, ins)
+            if given < lanes or inside < right:
+                laid[start * wide + left * lanes : start * wide + right * lanes] = 0
+            for s in range(given):
+                for c in range(left, inside):
+                    laid[start * wide + c * lanes + s] = x[start + s, c]
 
 
 @compiled()

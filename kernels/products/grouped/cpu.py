@@ -6,7 +6,8 @@ images, or of a few pixel rows of one, the input is copied into a small padded t
 position's pixel rows are copied out of the tile (runs of neighbouring entries: plain memory
 copies), and one GEMM writes the piece's outputs. With a stride along the last dimension the tile
 holds every stride-th column together, so that runs stay runs. A contiguous input without padding
-is its own tile.
+is its own tile. Images with long rows of outputs go without the gathered matrix and the GEMM where
+loops can be compiled (compiled/conv.py): few channels do not make up for the gathering.
 
 Bytes moved through the cache, with e bytes an entry: 2e * channels * pixels for the tile and
 2e * kept * pixels for the rows; operations: 2 * out * kept * pixels.
@@ -17,13 +18,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ...compiled.jit import ready
+
+if TYPE_CHECKING:
+    from ...compiled.conv import Plan as Loops
+
 # Bytes of gathered rows in one piece. One to four MiB measured equally fast with 2 MiB of cache
 # per core; smaller pieces pay for starting threads, larger ones leave the cache.
 _PIECE = 2 << 20
+# Output pixels in a row from which on the compiled loops are faster.
+_LONG_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class Gather:
     A tile is [images, channels, rows, ..., step, columns], with `rows` of the first dimension after
     the channels and the last one in `step` interleaved parts. `starts`, int64 [kept, images, output
     rows, ...], says where each run of outputs begins in it. `direct`: the input itself is the tile.
+    `loops` is the plan of the compiled loops for contiguous images, where they are faster.
     """
 
     window: Window
@@ -70,6 +80,7 @@ class Gather:
     rows: int
     tile: tuple[int, ...]
     starts: Tensor
+    loops: Loops | None
 
     @classmethod
     def plan(cls, window: Window, kept: Tensor, x: Tensor, groups: int = 1) -> Gather:
@@ -107,7 +118,8 @@ class Gather:
         counts, jumps = (images, rows, *outputs[1:-1]), (1, *window.stride[:-1])
         for count, jump, stride in zip(counts, jumps, (strides[0], *strides[2:]), strict=False):
             starts = starts.unsqueeze(-1) + torch.arange(count) * (jump * stride)
-        return cls(window, outputs, direct, images, rows, tile, starts)
+        loops = _loops(window, kept, x, outputs) if groups == 1 else None
+        return cls(window, outputs, direct, images, rows, tile, starts, loops)
 
     def pieces(self, batch: int) -> Iterator[tuple[slice, slice]]:
         """The images and output rows of each piece."""
@@ -132,6 +144,11 @@ def grouped_conv_cpu(
     if not _channels_last(x):
         result = torch.empty_like(result, memory_format=torch.contiguous_format)
     if result.numel() == 0:
+        return result
+    if gather.loops is not None and x.is_contiguous():
+        from ...compiled.conv import convolve
+
+        convolve(x, weight, bias, result, gather.loops)
         return result
     biases = [None] * groups if bias is None else bias.chunk(groups)
     parts = (result.chunk(groups, 1), x.chunk(groups, 1), weight.chunk(groups), biases)
@@ -165,6 +182,17 @@ def gathered(x: Tensor, gather: Gather) -> Iterator[tuple[slice, slice, Tensor]]
         torch.index_select(_runs(source, run), 0, starts, out=found)
         pixels = count * height * math.prod(gather.outputs[1:])
         yield images, rows, found.view(len(gather.starts), pixels)
+
+
+def _loops(window: Window, kept: Tensor, x: Tensor, outputs: tuple[int, ...]) -> Loops | None:
+    """The plan of the compiled loops; None for what they do not take or are slower at."""
+    if x.dim() != 4 or x.dtype != torch.float32 or outputs[1] < _LONG_ROWS or not ready():
+        return None
+    from ...compiled.conv import Plan
+
+    walks = zip(window.kernel, window.stride, window.dilation, window.padding, strict=True)
+    down, across = ((taps, step, far, *pad) for taps, step, far, pad in walks)
+    return Plan.of(down, across, kept, x.shape, outputs)
 
 
 def _convolve(

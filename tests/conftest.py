@@ -50,3 +50,12 @@ def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
     assert not alive, f"processes left running: {alive}"
     started = [t for t in threading.enumerate() if t not in threads and not t.daemon]
     assert not started, f"threads left running: {started}"
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measurements are taken as they come, whatever runs beside: for tests of remembering them."""
+    from secateur.kernels.dispatch import stopwatch
+
+    monkeypatch.setattr(stopwatch.Watch, "disturbed", lambda self: False)
+    monkeypatch.setattr(stopwatch, "in_doubt", lambda times, dense, disturbed: False)

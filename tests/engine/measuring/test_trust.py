@@ -68,16 +68,6 @@ def test_two_runs_agree_within_their_spread(tmp_path: Path):
     pytest.fail(f"speed-ups of two runs differ beyond their spread, three times: {apart}")
 
 
-def told(model: Model, memory: Memory) -> list[dict[str, Any]]:
-    """Cells with a verdict; this layer wins by far, so that noise leaves no doubt."""
-    for _ in range(5):
-        asked = replace(GROUPED, layers=("0",))
-        cells = result(model, asked, memory=memory, seconds=0.1)["cells"]
-        if cells[0]["verdict"]["kind"] == "faster":
-            return cells
-    pytest.fail("a layer that reads a twentieth of its inputs was never faster")
-
-
 def pruned_as(model: Model) -> tuple[nn.Module, Tensor]:
     """The layer as `measure` prunes it, and an input as it has there."""
     layer = model.runnable()[0]
@@ -86,26 +76,20 @@ def pruned_as(model: Model) -> tuple[nn.Module, Tensor]:
     return with_mask(layer, kept.expand_as(layer.weight)), torch.randn(64, 512)
 
 
+@pytest.mark.usefixtures("quiet")
 def test_the_dispatcher_reads_what_measuring_remembers(tmp_path: Path):
-    (cell,) = told(wide(), Memory(tmp_path))
+    asked = replace(GROUPED, layers=("0",))
+    (cell,) = result(wide(), asked, memory=Memory(tmp_path), seconds=0.05)["cells"]
     choice = Dispatcher(Memory(tmp_path)).choose(*pruned_as(wide()))
     assert choice.remembered
     assert (choice.path, choice.tried[choice.path]) == (cell["ran"], cell["ms"])
 
 
-@pytest.fixture
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever else runs beside the tests: here it is remembering that is looked at."""
-    monkeypatch.setattr(stopwatch_module.Watch, "disturbed", lambda self: False)
-
-
 @pytest.mark.usefixtures("quiet")
 def test_measuring_reads_what_the_dispatcher_remembers(tmp_path: Path):
-    for _ in range(5):
-        choice = Dispatcher(Memory(tmp_path), seconds=0.1).choose(*pruned_as(wide()))
-        if choice.path != "dense":
-            break
-    (cell,) = told(wide(), Memory(tmp_path))
+    choice = Dispatcher(Memory(tmp_path), seconds=0.05).choose(*pruned_as(wide()))
+    asked = replace(GROUPED, layers=("0",))
+    (cell,) = result(wide(), asked, memory=Memory(tmp_path))["cells"]
     assert cell["cached"]
     assert (cell["ran"], cell["ms"]) == (choice.path, choice.tried[choice.path])
     assert cell["dense_ms"] == choice.tried["dense"]
@@ -114,13 +98,7 @@ def test_measuring_reads_what_the_dispatcher_remembers(tmp_path: Path):
 @pytest.mark.usefixtures("quiet")
 def test_a_second_run_times_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     request = replace(GROUPED, steps=True)
-    first = {}
-    for _ in range(5):
-        first = result(wide(), request, memory=Memory(tmp_path), seconds=0.1)
-        if all(cell["verdict"]["kind"] != "busy" for cell in first["cells"]):
-            break
-    else:
-        pytest.skip("this machine is too busy for a verdict that could be remembered")
+    first = result(wide(), request, memory=Memory(tmp_path), seconds=0.05)
 
     def race(*_: object, **__: object) -> None:
         raise AssertionError("timed again")
@@ -129,7 +107,9 @@ def test_a_second_run_times_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     again = result(wide(), request, memory=Memory(tmp_path))
     assert all(cell["cached"] for cell in again["cells"])
     for one, other in zip(first["cells"], again["cells"], strict=True):
-        assert {**one, "cached": True} == {**other, "cached": True}
+        # The machine's limits may have been found anew, if it was busy before.
+        same = {"cached": True, "roofline": None}
+        assert {**one, **same} == {**other, **same}
 
 
 class Greedy(nn.Linear):

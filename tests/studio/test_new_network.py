@@ -9,6 +9,7 @@ from shiboken6 import isValid
 
 from secateur.engine.errors import BadInput
 from secateur.engine.new_network import PRESETS
+from secateur.studio.look import theme
 from secateur.studio.new_network.choice import Choice, consequence
 from secateur.studio.new_network.dialog import NewNetworkDialog
 from secateur.studio.new_network.known_data import not_there, sizes_of
@@ -300,3 +301,17 @@ def test_it_waits_while_the_engine_is_at_work(window, session, qtbot, monkeypatc
     session.busy_changed.emit()
     assert dialog.create_.isEnabled()
     dialog.close()
+
+
+@pytest.mark.parametrize("name", [preset.name for preset in PRESETS])
+def test_each_card_draws_its_layers(dialog, name):
+    card = dialog.findChild(QWidget, f"network_{name}")
+    picture = card.grab().toImage()
+    leaf = theme.current().leaf
+    seen = {
+        x for x in range(picture.width()) for y in range(14, 76)
+        if picture.pixelColor(x, y).name() == leaf
+    }  # fmt: skip
+    groups = sum(1 for x in seen if x - 1 not in seen)
+    hidden = next(preset.hidden for preset in PRESETS if preset.name == name)
+    assert groups >= len(hidden)

@@ -23,6 +23,7 @@ def test_a_whole_run():
     assert state.seconds_left == 9.0
     assert state.sparsity == {"a": 0.5, "b": 0.5}
     assert state.metrics == ((10, {"loss": 0.5, "accuracy": 0.9}),)
+    assert state.changes == ((10, 1204, 3),)
     texts = [text for _, text in state.log]
     assert "masks: 1,204 weights dropped, 3 regrown" in texts
     assert "a at 50.0 %" in texts

@@ -246,3 +246,20 @@ def test_the_wheel_scrolls_past_a_field_without_the_focus(form, qtbot):
     box.setFocus()
     wheel()
     assert values[-1].height == 5
+
+
+def test_a_number_may_be_empty_and_is_stepped_in_and_out_of_that(form):
+    setting = SCHEDULES.parse("sparse-training")
+    form.show_value(setting, setting.fields())
+    values = caught(form)
+    box = form.editor("initial")
+    assert box.text() == "auto"
+    QTest.keyClick(box, Qt.Key.Key_Up)
+    assert values[-1].initial == 0.0
+    QTest.keyClick(box, Qt.Key.Key_Down)
+    assert values[-1].initial is None
+    assert box.text() == "auto"
+    box.selectAll()
+    QTest.keyClicks(box, "0.5")
+    QTest.keyClick(box, Qt.Key.Key_Return)
+    assert values[-1].initial == 0.5

@@ -19,8 +19,9 @@ from ..selection.topology import evolve
 Gradient = Callable[[Tensor], Tensor]
 """Rows of the gradient by W: for int64 numbers of outputs [k], floating [k, in]."""
 
-_BLOCK = 1 << 18
-"""Entries of the gradient that are made at once, but for a single row that is longer."""
+_BLOCK, _PARTS = 1 << 18, 8
+"""Entries of the gradient that are made at once, and into how many blocks of rows it is at least
+cut; but for a single row."""
 
 
 def costliest(costs: Tensor, matrix: CSR, count: int) -> Tensor:
@@ -43,12 +44,13 @@ def largest(matrix: CSR, count: int, gradient: Gradient, rows: Tensor) -> Entrie
     device = matrix.values.device
     places = torch.empty(0, dtype=torch.int64, device=device)
     values = torch.empty(0, device=device)
-    at_once = max(1, _BLOCK // max(1, matrix.shape[1]))
+    out, ins = matrix.shape
+    at_once = max(1, min(_BLOCK // max(1, ins), out // _PARTS))
     for block in rows.split(at_once):
         part = gradient(block).float()
         _without_kept(part, matrix, block)
         found, chosen = _most(part.reshape(-1), count)
-        keys = block[chosen // matrix.shape[1]] * matrix.shape[1] + chosen % matrix.shape[1]
+        keys = block[chosen // ins] * ins + chosen % ins
         values, at = _most(torch.cat([values, found]), count)
         places = torch.cat([places, keys])[at]
     there = values != 0

@@ -113,6 +113,11 @@ class Run:
                 plan.schedule.check(self._training.epochs * batches)
             self._notes = (*self._notes, *self._data.notes)
         check_finite(model, self._rules)
+        if plan.take_zeros and isinstance(plan.schedule, SparseTraining):
+            raise BadInput(
+                "sparse-training draws its own topology and cannot take over zeros; leave "
+                "take_zeros out of the plan"
+            )
         self._taken = zeros_of(model) if plan.take_zeros else PackedMasks()
         check_kept_zero(self._taken, self._rules)
         if plan.take_zeros:

@@ -42,6 +42,7 @@ class Evolving(SparseLayer):
         for name, part in (packed.indices | transposes_csr(packed)).items():
             setattr(self, name, part)
         self.density = packed.density
+        self._on_cpu = None
 
     def costs(self, grad: Tensor) -> Tensor:
         """The sum of |dL/dy_i| over all samples: [out], from the gradient by the layer's output."""

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..formats.csr import CSR
+from ..products.csr_spmm import csr_linear
+from ..products.sddmm import sddmm
 from .conv import SparseConv
 from .forms import packed_csr, transposes_csr
 from .layers import is_convolution, is_transposed_linear
@@ -56,8 +58,11 @@ class Evolving(SparseLayer):
         raise NotImplementedError
 
     def multiply(self, x: Tensor) -> Tensor:
-        # What comes from a layer under autocast is in 16 bits.
-        return super().multiply(x.to(self.values.dtype))
+        x = x.to(self.values.dtype)  # what comes from a layer under autocast is in 16 bits
+        if self.as_operator(x) and not torch.compiler.is_compiling():
+            made: Tensor = _Product.apply(x, self.values, self.bias, *self.indices)  # type: ignore[no-untyped-call]
+            return made
+        return super().multiply(x)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         names = {part: prefix + name for part, name in _PARTS.items()}
@@ -66,6 +71,34 @@ class Evolving(SparseLayer):
             parts = {part: state[name].to(device, copy=True) for part, name in names.items()}
             self.replace(CSR.from_parts(parts, {"shape": self.sizes[:2]}))
         super()._load_from_state_dict(state, prefix, *rest)
+
+
+class _Product(torch.autograd.Function):
+    """x W^T + bias, and only the gradients that are asked for: the first layer needs none by x.
+
+    Without the overhead of a torch operator, which for small layers is more than their work.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, *indices: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, values, *indices)
+        crow, columns, order = indices[:3]
+        return csr_linear(crow, columns, values, x, bias=bias, order=order)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, values, crow, columns, order, starts, rows, places = ctx.saved_tensors
+        wants_x, wants_values, wants_bias = ctx.needs_input_grad[:3]
+        flat = grad.reshape(-1, grad.shape[-1])
+        samples = x.reshape(-1, x.shape[-1])
+        by_x = csr_linear(starts, rows, values[places], flat).view(x.shape) if wants_x else None
+        by_values = (
+            sddmm(crow, columns, flat.t(), samples.t(), order=order) if wants_values else None
+        )
+        by_bias = flat.sum(0) if wants_bias else None
+        return by_x, by_values, by_bias, *(None,) * 6
 
 
 class EvolvingLinear(Evolving, SparseLinear):

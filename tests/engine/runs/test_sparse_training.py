@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -48,20 +47,17 @@ def run(wanted: Plan, address: str = SMALL, **more: Any) -> tuple[Run, list[Even
 
 
 class Storages(TorchDispatchMode):
-    """Notes how many bytes lie behind every tensor that an operation gives, ours looked into."""
+    """Notes how many bytes lie behind every tensor that an operation gives."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sizes: list[int] = []
-        self.ours = 0
+        self.products = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace == "secateur":
-            self.ours += 1
-            with self:
-                made = OPDEFS[func._schema.name]._init_fn(*args, **(kwargs or {}))
-        else:
-            made = func(*args, **(kwargs or {}))
+        assert func.namespace != "secateur"  # nothing hides what it allocates
+        made = func(*args, **(kwargs or {}))
+        self.products += "sampled_addmm" in str(func)
         for tensor in tree_leaves(made):
             if isinstance(tensor, torch.Tensor):
                 parts = [tensor] if tensor.layout == torch.strided else [tensor.values()]
@@ -87,7 +83,7 @@ def test_nothing_of_the_size_of_a_layer_is_allocated(growth: str, optimizer: str
             if isinstance(event, Metric):
                 break
     assert changes == 4
-    assert storages.ours > 23
+    assert storages.products >= 23
     assert 1 << 19 < max(storages.sizes) < side * side
 
 

@@ -103,7 +103,7 @@ class Evolution(Driver):
         made = exchange(
             before,
             self._thresholds[path],
-            Pace(schedule.share, schedule.adjust),
+            Pace(schedule.share_at(step, self.course.steps), schedule.adjust),
             weights_at(sparsity, before.shape),
             lambda left, count: self._grown(path, layer, left, count, dead),
             dead.lost if dead is not None else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -35,12 +36,17 @@ class SparseTraining(Schedule):
         "the largest of all, by chance, or nowhere: then the first topology stays.",
     )
     share: float = setting(
-        0.1,
+        0.5,
         low=0.0,
         high=0.5,
         label="Target share",
         help="Share of a layer's weights that is exchanged at a time; the threshold is steered "
         "towards it.",
+    )
+    falls: bool = setting(
+        True,
+        label="Share falls",
+        help="Let the share fall to zero along a cosine until the last exchange.",
     )
     every: int = setting(25, low=1, help="Steps between two exchanges.")
     end: int | None = setting(None, low=1, help="Step of the last exchange; empty: at 3/4.")
@@ -61,7 +67,7 @@ class SparseTraining(Schedule):
         "drawn with. Too large a one takes most of them at once.",
     )
     adjust: float = setting(
-        1.1,
+        1.3,
         low=1.001,
         high=2.0,
         label="Adjustment",
@@ -94,6 +100,11 @@ class SparseTraining(Schedule):
         """Whether weights are exchanged before optimizer step `step`."""
         last = self.last_step(total)
         return 0 < step <= last and (step % self.every == 0 or step == last)
+
+    def share_at(self, step: int, total: int) -> float:
+        """The target share of the exchange before optimizer step `step`."""
+        done = step / self.last_step(total) if self.falls else 0.0
+        return self.share / 2 * (1 + math.cos(math.pi * done))
 
     def target(self, step: int, total: int, final: float) -> float | None:
         if step != 0 and not self.exchanges(step, total):

@@ -60,7 +60,7 @@ class Evolving(SparseLayer):
     def multiply(self, x: Tensor) -> Tensor:
         x = x.to(self.values.dtype)  # what comes from a layer under autocast is in 16 bits
         if self.as_operator(x) and not torch.compiler.is_compiling():
-            made: Tensor = _Product.apply(x, self.values, self.bias, *self.indices)  # type: ignore[no-untyped-call]
+            made: Tensor = _Product.apply(x, self.values, self.bias, *self.indices)
             return made
         return super().multiply(x)
 
@@ -93,7 +93,11 @@ class _Product(torch.autograd.Function):
         wants_x, wants_values, wants_bias = ctx.needs_input_grad[:3]
         flat = grad.reshape(-1, grad.shape[-1])
         samples = x.reshape(-1, x.shape[-1])
-        by_x = csr_linear(starts, rows, values[places], flat).view(x.shape) if wants_x else None
+        by_x = (
+            csr_linear(starts, rows, values.index_select(0, places), flat).view(x.shape)
+            if wants_x
+            else None
+        )
         by_values = (
             sddmm(crow, columns, flat.t(), samples.t(), order=order) if wants_values else None
         )

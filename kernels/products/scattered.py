@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..compiled.jit import ready
 from ..formats.bits import stable_order
 from ..formats.entries import lines_of, starts
 from .csr_spmm import csr_linear, row_order
@@ -57,11 +58,15 @@ class Scattered(NamedTuple):
 
 
 def transposed(crow: Tensor, columns: Tensor, ins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The CSR structure of W^T, int32, and where each of its entries lies among those of W."""
+    """The CSR structure of W^T, and where each of its entries lies among those of W, all int32."""
+    if columns.device.type == "cpu" and columns.dtype == crow.dtype == torch.int32 and ready():
+        from ..compiled.topology import turned
+
+        return turned(crow.contiguous(), columns.contiguous(), ins)
     places = stable_order(columns, ins)
-    rows = lines_of(crow, len(columns))[places].to(torch.int32)
+    rows = lines_of(crow, len(columns)).index_select(0, places).to(torch.int32)
     counts = torch.bincount(columns, minlength=ins)
-    return pad(counts.cumsum(0), (1, 0)).to(torch.int32), rows, places
+    return pad(counts.cumsum(0), (1, 0)).to(torch.int32), rows, places.to(torch.int32)
 
 
 def scattered_linear(where: Scattered, values: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..compiled.jit import ready
 from ..cuda.launch import launch, launchable
 from ..cuda.source import Source, scalar
 from ..formats.bits import narrow
@@ -61,6 +62,8 @@ def evolve(matrix: CSR, threshold: float, grown: Entries | None = None) -> Evolv
         )
     if launchable(matrix.values) and matrix.values.dtype != torch.float64:
         return evolve_cuda(matrix, threshold, grown)
+    if matrix.values.device.type == "cpu" and matrix.values.dtype == torch.float32 and ready():
+        return _evolve_compiled(matrix, threshold, grown)
     return _evolve(matrix, threshold, grown)
 
 
@@ -116,6 +119,21 @@ def _evolve(matrix: CSR, threshold: float, grown: Entries) -> Evolved:
     width = max(1, matrix.shape[1])
     merged = Entries(matrix.shape, keys // width, keys % width, values)
     return Evolved(CSR.from_entries(merged), sources)
+
+
+def _evolve_compiled(matrix: CSR, threshold: float, grown: Entries) -> Evolved:
+    from ..compiled.topology import merged
+
+    _check(int(_disorder(grown)), 0)
+    crow, columns = matrix.indices32
+    came = starts(grown.rows, matrix.shape[0]), grown.columns.to(torch.int32), grown.values
+    parts = (part.contiguous() for part in (crow, columns, matrix.values.detach()))
+    new_starts, new_columns, values, sources, clashes = merged(
+        *parts, threshold, came[0], came[1], came[2].detach().contiguous()
+    )
+    _check(0, clashes)
+    narrowed = narrow(new_starts, len(values)), narrow(new_columns, matrix.shape[1] - 1)
+    return Evolved(CSR(matrix.shape, *narrowed, values), sources)
 
 
 def evolve_cuda(matrix: CSR, threshold: float, grown: Entries) -> Evolved:

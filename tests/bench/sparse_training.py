@@ -1,0 +1,173 @@
+"""Sparse training from scratch (S3): how well it learns, how fast it is, and what it holds.
+
+Accuracy on the bundled digits, against the dense network, trained equally long; growth from the
+costliest outputs against the whole gradient, chance, and no evolution: the order of S3's figures 8
+and 10. Time per training step and per inference, bytes, and the time of changing the topology.
+Without a GPU the columns for one stay empty. Prints the tables and writes them.
+
+Run: python tests/bench/sparse_training.py [--only accuracy|speed|bytes|topology] [--quick]
+     [--jobs 2] [--out RESULTS.md]
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import argparse
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+
+from secateur.engine.machine import describe
+from secateur.engine.models import open_model
+from secateur.engine.plan import Plan
+from secateur.engine.runs.runner import Run
+from secateur.tests.bench import sparse_costs
+
+GROWTHS = {
+    "k costliest outputs (ours)": "gradient",
+    "full gradient": "full",
+    "random (SET)": "random",
+    "no evolution": "none",
+}
+SHARES = (0.9, 0.97, 0.99)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network on the digits, its sparsities, and how they are shared out among its layers."""
+
+    address: str
+    allocation: str
+    shares: tuple[float, ...]
+    epochs: int = 100
+    lr: float = 0.1
+
+
+NETWORKS = (
+    Network("new:mlp:64-300-100-10", "uniform", (0.9,)),
+    Network("new:mlp:64-256-256-256-10", "erk", SHARES),
+)
+
+
+def trained(case: tuple[Network, float | None, str, int, int]) -> float:
+    """The accuracy that a training reaches; without a sparsity that of the dense network."""
+    network, share, growth, seed, epochs = case
+    torch.set_num_threads(1)
+    schedule: Any = {"kind": "sparse-training", "growth": growth}
+    if share is None:
+        # So few that none goes: the same training of all weights.
+        schedule, share = {"kind": "oneshot", "fresh": True}, 1e-9
+    plan = Plan.from_json(
+        {
+            "rules": [{"layers": "*", "pattern": "element", "sparsity": share}],
+            "allocation": network.allocation,
+            "schedule": schedule,
+            "seed": seed,
+            "training": {"epochs": epochs, "lr": network.lr},
+        }
+    )
+    run = Run(open_model(network.address), plan)
+    for _ in run.events():
+        pass
+    assert run.outcome is not None
+    reached = run.outcome.report.accuracy_pruned
+    assert reached is not None
+    return reached
+
+
+def accuracy(quick: bool, jobs: int) -> Iterator[str]:
+    """A table for each network: mean over the seeds, least and most, and points lost to dense."""
+    seeds = range(1 if quick else 3)
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        for network in NETWORKS:
+            epochs = 5 if quick else network.epochs
+            rows: list[tuple[str, float | None, str]] = [("dense", None, "")]
+            rows += [(name, share, g) for name, g in GROWTHS.items() for share in network.shares]
+            cases = [
+                (network, share, growth, seed, epochs)
+                for _, share, growth in rows
+                for seed in seeds
+            ]
+            found = list(pool.map(trained, cases))
+            reached = {
+                row: found[index * len(seeds) : (index + 1) * len(seeds)]
+                for index, row in enumerate(rows)
+            }
+            dense = mean(reached[rows[0]])
+            yield (
+                f"{network.address}, {network.allocation} allocation, {epochs} epochs at a "
+                f"learning rate of {network.lr}, {len(seeds)} seeds; dense: "
+                f"{_spread(reached[rows[0]])}\n"
+            )
+            yield f"| growth | {' | '.join(f'{share:.0%}' for share in network.shares)} |"
+            yield f"|---|{'---|' * len(network.shares)}"
+            for name, growth in GROWTHS.items():
+                cells = []
+                for share in network.shares:
+                    one = reached[name, share, growth]
+                    cells.append(f"{_spread(one)} {100 * (mean(one) - dense):+.1f}")
+                yield f"| {name} | {' | '.join(cells)} |"
+            yield ""
+
+
+def _spread(found: list[float]) -> str:
+    low, high = 100 * min(found), 100 * max(found)
+    return f"{100 * mean(found):.1f} ({low:.1f}–{high:.1f})"
+
+
+SECTIONS: dict[str, list[tuple[str, Callable[[argparse.Namespace], Iterator[str]]]]] = {
+    "accuracy": [
+        ("Accuracy on the digits, %, and points against dense", lambda o: accuracy(o.quick, o.jobs))
+    ],
+    "speed": [
+        ("Time of a training step and of an inference", lambda o: sparse_costs.speed(o.quick)),
+        ("From which sparsity on it is faster", lambda o: sparse_costs.crossover(o.quick)),
+    ],
+    "bytes": [("Bytes that a 512x512 layer takes to learn", lambda o: sparse_costs.memory())],
+    "topology": [
+        (f"Changing the topology of {sparse_costs.SIDE}²", lambda o: sparse_costs.topology(o.quick))
+    ],
+}
+
+
+def _machine() -> str:
+    about = describe()
+    return f"{about['cpu']}, {about['threads']} threads, torch {about['torch']}."
+
+
+def main() -> None:
+    """Print what is asked for and write it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--only", choices=list(SECTIONS))
+    parser.add_argument("--quick", action="store_true", help="few rounds, seeds and sparsities")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at once")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    lines = ["# Sparse training from scratch", "", _machine(), ""]
+    lines += [*(sparse_costs.__doc__ or "").strip().split("\n\n")[1:], ""]
+    print("\n".join(lines))
+    for name in [options.only] if options.only else SECTIONS:
+        for title, rows in SECTIONS[name]:
+            for line in (f"## {title}", ""):
+                print(line)
+                lines.append(line)
+            for line in rows(options):
+                print(line, flush=True)
+                lines.append(line)
+            lines.append("")
+            print()
+    if options.out is not None:
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -31,8 +31,8 @@ def merged(
     new row starts are int64. Where the last number is not zero the rest means nothing.
     """
     rows = len(crow) - 1
-    arrays = [crow.numpy(), columns.numpy(), values.numpy()]
-    come = [grown.numpy(), grown_columns.numpy(), grown_values.numpy()]
+    arrays = crow.numpy(), columns.numpy(), values.numpy()
+    come = grown.numpy(), grown_columns.numpy(), grown_values.numpy()
     lengths, clashes = np.empty(rows, np.int64), np.zeros(rows, np.int64)
     most = max(1, len(values) // _WORTH_A_THREAD)
     limit = np.float32(threshold)

@@ -41,20 +41,45 @@ def largest(matrix: CSR, count: int, gradient: Gradient, rows: Tensor) -> Entrie
 
     Fewer where there are no more places whose gradient is not zero. `rows` are int64, none twice.
     """
-    device = matrix.values.device
-    places = torch.empty(0, dtype=torch.int64, device=device)
-    values = torch.empty(0, device=device)
     out, ins = matrix.shape
+    found = _Best(count, matrix.values.device)
     at_once = max(1, min(_BLOCK // max(1, ins), out // _PARTS))
     for block in rows.split(at_once):
         part = gradient(block).float()
         _without_kept(part, matrix, block)
-        found, chosen = _most(part.reshape(-1), count)
-        keys = block[chosen // ins] * ins + chosen % ins
-        values, at = _most(torch.cat([values, found]), count)
-        places = torch.cat([places, keys])[at]
-    there = values != 0
-    return _entries(matrix, places[there], values[there])
+        found.add(part.reshape(-1), block, ins)
+    found.settle()
+    return _entries(matrix, found.places, found.values)
+
+
+class _Best:
+    """The `count` values of largest size among many that come in pieces, zeros left out.
+
+    At most twice as many and a piece are held: what is smaller than `count` others is not taken.
+    """
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        self._count = count
+        self._floor = 0.0
+        self.values = torch.empty(0, device=device)
+        self.places = torch.empty(0, dtype=torch.int64, device=device)
+
+    def add(self, values: Tensor, rows: Tensor, ins: int) -> None:
+        """Take the values of some rows [len(rows) * ins]."""
+        at = (values.abs() > self._floor).nonzero().squeeze(1)
+        self.values = torch.cat([self.values, values.index_select(0, at)])
+        places = rows.index_select(0, at // ins) * ins + at % ins
+        self.places = torch.cat([self.places, places])
+        if len(self.values) > 2 * self._count:
+            self.settle()
+
+    def settle(self) -> None:
+        """Keep only the largest."""
+        if len(self.values) <= self._count:
+            return
+        at = self.values.abs().topk(self._count, sorted=False).indices
+        self.values, self.places = self.values.index_select(0, at), self.places.index_select(0, at)
+        self._floor = float(self.values.abs().min()) if self._count else math.inf
 
 
 def drawn(matrix: CSR, count: int, generator: torch.Generator) -> Entries:
@@ -96,12 +121,6 @@ def _without_kept(part: Tensor, matrix: CSR, rows: Tensor) -> None:
     local = torch.arange(len(rows), device=rows.device).repeat_interleave(lengths)
     at = torch.arange(len(local), device=rows.device) + (crow[rows] - starts)[local]
     part[local, matrix.col_indices[at].long()] = 0
-
-
-def _most(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` of largest size, or all, and where they are; in no order."""
-    at = values.abs().topk(min(count, len(values)), sorted=False).indices
-    return values[at], at
 
 
 def _entries(matrix: CSR, keys: Tensor, values: Tensor) -> Entries:

@@ -58,11 +58,12 @@ def exchange(
     values = matrix.values if lost is None else matrix.values.masked_fill(lost, 0)
     sizes = values.float().abs()
     count = len(sizes)
+    zero = int((sizes == 0).sum())  # gone whatever the threshold is
     near = int((sizes <= threshold).sum())
-    while near > _MOST * pace.target * count + _number(lost) and threshold > 0:
+    while near - zero > _MOST * pace.target * count:
         threshold /= pace.by
         near = int((sizes <= threshold).sum())
-    following = steered(threshold, near - _number(lost), count, pace.target, pace.by)
+    following = steered(threshold, near - zero, count, pace.target, pace.by)
     cut = threshold
     if count - near > keep:
         cut = max(threshold, float(sizes.kthvalue(count - keep).values))
@@ -73,12 +74,9 @@ def exchange(
         return Exchanged(left, following, count - stays, 0)
     # None of what stays is zero, so that nothing more goes.
     merged = evolve(left.matrix, 0.0, grown)
-    sources = left.sources[merged.sources.clamp_min(0).long()].masked_fill(merged.sources < 0, -1)
+    sources = left.sources.index_select(0, merged.sources.clamp_min(0))
+    sources.masked_fill_(merged.sources < 0, -1)
     return Exchanged(Evolved(merged.matrix, sources), following, count - stays, len(grown.values))
-
-
-def _number(flags: Tensor | None) -> int:
-    return 0 if flags is None else int(flags.sum())
 
 
 def entries_of(matrix: CSR, outputs: Tensor, inputs: Tensor) -> Tensor:

@@ -89,20 +89,19 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, values, crow, columns, order, starts, rows, places = ctx.saved_tensors
+        x, values, crow, columns, order, *across = ctx.saved_tensors
         wants_x, wants_values, wants_bias = ctx.needs_input_grad[:3]
-        flat = grad.reshape(-1, grad.shape[-1])
-        samples = x.reshape(-1, x.shape[-1])
-        by_x = (
-            csr_linear(starts, rows, values.index_select(0, places), flat).view(x.shape)
-            if wants_x
-            else None
-        )
-        by_values = (
-            sddmm(crow, columns, flat.t(), samples.t(), order=order) if wants_values else None
-        )
-        by_bias = flat.sum(0) if wants_bias else None
-        return by_x, by_values, by_bias, *(None,) * 6
+        flat, samples = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
+        by_x = by_values = by_bias = None
+        if wants_x:
+            starts, rows, places, longest_first = across
+            turned = values.index_select(0, places)
+            by_x = csr_linear(starts, rows, turned, flat, order=longest_first).view(x.shape)
+        if wants_values:
+            by_values = sddmm(crow, columns, flat.t(), samples.t(), order=order)
+        if wants_bias:
+            by_bias = flat.sum(0)
+        return by_x, by_values, by_bias, *(None,) * (3 + len(across))
 
 
 class EvolvingLinear(Evolving, SparseLinear):

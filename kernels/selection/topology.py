@@ -126,10 +126,14 @@ def _evolve_compiled(matrix: CSR, threshold: float, grown: Entries) -> Evolved:
 
     _check(int(_disorder(grown)), 0)
     crow, columns = matrix.indices32
-    came = starts(grown.rows, matrix.shape[0]), grown.columns.to(torch.int32), grown.values
-    parts = (part.contiguous() for part in (crow, columns, matrix.values.detach()))
     new_starts, new_columns, values, sources, clashes = merged(
-        *parts, threshold, came[0], came[1], came[2].detach().contiguous()
+        crow.contiguous(),
+        columns.contiguous(),
+        matrix.values.detach().contiguous(),
+        threshold,
+        starts(grown.rows, matrix.shape[0]),
+        grown.columns.to(torch.int32),
+        grown.values.detach().contiguous(),
     )
     _check(0, clashes)
     narrowed = narrow(new_starts, len(values)), narrow(new_columns, matrix.shape[1] - 1)

@@ -188,7 +188,7 @@ def held(model: nn.Module, optimizer: str) -> dict[str, int]:
     ).sum().backward()
     made.step()
     state = [v for each in made.state.values() for v in each.values() if isinstance(v, Tensor)]
-    across = ("transposed_crow", "transposed_columns", "transposed_places")
+    across = ("transposed_crow", "transposed_columns", "transposed_places", "transposed_order")
     buffers = dict(model.named_buffers())
     turned = [buffers[name] for name in buffers if name.rpartition(".")[2] in across]
     indices = [part for part in buffers.values() if not any(part is one for one in turned)]

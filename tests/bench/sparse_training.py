@@ -53,7 +53,7 @@ class Network:
 
 
 NETWORKS = (
-    Network("new:mlp:64-300-100-10", "uniform", (0.9,)),
+    Network("new:mlp:64-300-100-10", "uniform", (0.9,), epochs=200),
     Network("new:mlp:64-256-256-256-10", "erk", SHARES),
 )
 

@@ -82,6 +82,7 @@ class StartPage(QWidget):
     def __init__(self, session: Session, actions: Actions, recent: Recent) -> None:
         super().__init__()
         self._session, self._recent = session, recent
+        self._new = actions["new_network"]
         self.setObjectName("start_page")
         self.setProperty("role", "stage")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
@@ -113,13 +114,13 @@ class StartPage(QWidget):
             )  # fmt: skip
             card.chosen.connect(lambda address=sample.address: session.open(address))
             cards.addWidget(card, 1)
-        new = actions["new_network"]
+        tip = tip_of(self._new, "Make a network of your own")
         card = StartCard(
-            "start_new_network", "New sparse network", tip_of(new, "Make a network of your own"),
+            "start_new_network", "New sparse network", tip,
             "New network…", "MLPs and small convnets of any widths",
             "Trained sparse from the first step on",
         )  # fmt: skip
-        card.chosen.connect(new.trigger)
+        card.chosen.connect(self._make_network)
         cards.addWidget(card, 1)
         box.addLayout(cards)
         box.addSpacing(14)
@@ -157,6 +158,12 @@ class StartPage(QWidget):
             signal.connect(self._show_state)
         theme.follow(self, self.refresh)
         self._show_state()
+
+    def _make_network(self) -> None:
+        if self._new.isEnabled():
+            self._new.trigger()
+        else:
+            self._session.notice.emit(f"{self._new.statusTip()}.", "warning")
 
     def refresh(self) -> None:
         """Show what was open last."""

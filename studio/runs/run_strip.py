@@ -36,7 +36,7 @@ _WIDE = 1000
 """From this width on both curves stand side by side."""
 _IDLE = {
     "Prune": "No run yet. Choose patterns, then press Prune (Ctrl+Return).",
-    "Train": "No run yet. Press Train (Ctrl+Return).",
+    "Train": "No run yet. Press Train (Ctrl+Return), and watch the topology (Alt+5).",
 }
 
 

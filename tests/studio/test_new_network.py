@@ -242,7 +242,7 @@ def test_a_network_is_made_trained_and_watched(window, session, qtbot):
     assert session.plan.training.epochs == 4
     train = window.findChild(QPushButton, "prune_button")
     assert train.text() == "▶  Train"
-    assert window.findChild(QLabel, "run_title").text() == "No run yet. Press Train (Ctrl+Return)."
+    assert "Press Train (Ctrl+Return)" in text(window, "run_title")
 
     # One step, and one step back.
     made = session.plan
@@ -272,6 +272,17 @@ def test_a_network_is_made_trained_and_watched(window, session, qtbot):
     assert all(gone == come for _, gone, come in churn)  # nothing was there to drop at the start
     assert "dense" not in text(window, "accuracy_value")
     assert session.report["sparsity"] == pytest.approx(0.9, abs=1e-3)
+
+
+def test_the_card_says_why_it_waits(window, session, qtbot):
+    wait_for(qtbot, lambda: session.engine_state == "ready")
+    session.busy = "Run 1"
+    session.busy_changed.emit()
+    QTest.mouseClick(window.findChild(QFrame, "start_new_network"), LEFT)
+    assert window.findChild(NewNetworkDialog) is None
+    assert session.notices[-1] == ("warning", "Run 1 is under way.")
+    session.busy = ""
+    session.busy_changed.emit()
 
 
 def test_a_plan_that_was_not_saved_is_there_again_later(window, session, qtbot):

@@ -47,8 +47,10 @@ def over_sparsity(
     A point is the fastest *sparse* candidate where the cell says which, so that a curve goes on
     above the dense line where dense is what runs.
     """
+    # In a run's model other layers may be smaller too: its times are no point of these curves.
     mine = [
-        c for c in cells if c.get("ms") and c["layer"] == layer and setting(c) == chosen
+        c for c in cells
+        if c.get("ms") and not c.get("run") and c["layer"] == layer and setting(c) == chosen
     ]  # fmt: skip
     mine.sort(key=lambda c: 1 - c["kept"])
     if len({cell["kept"] for cell in mine}) < 2:
@@ -81,7 +83,8 @@ def over_batch(cells: Sequence[Cell], layer: str | None, chosen: Setting | None)
     dense = {cell["batch"]: _dense_point(cell, cell["batch"]) for cell in mine}
     curves: dict[str, dict[int, Point]] = {}
     for cell in mine:
-        name = f"{cell['pattern']} {(1 - cell['kept']) * 100:.0f} %"
+        run = ", last run" if cell.get("run") else ""
+        name = f"{cell['pattern']} {(1 - cell['kept']) * 100:.0f} %{run}"
         curves.setdefault(name, {})[cell["batch"]] = _point(cell, "", cell["batch"], cell["ran"])
     # One batch alone is no curve.
     series = [Series(name, tuple(p.values())) for name, p in curves.items() if len(p) > 1]

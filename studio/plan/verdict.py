@@ -44,7 +44,7 @@ def speed_words(rule: Rule, cells: list[Cell]) -> tuple[str, str, str]:
     details = f"dense {_ms(cell['dense_ms'])}"
     if cell["ran"] != "dense":
         details += f", {cell['ran']} {_ms(cell['ms'])}"
-    alike = [c for c in cells if setting(c) == setting(cell)]
+    alike = [c for c in cells if setting(c) == setting(cell) and not c.get("run")]
     pays = crossover(alike) if len(alike) > 1 else None
     if pays is not None:
         details += f" · pays from {percent(pays, 0)} on"

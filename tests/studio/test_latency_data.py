@@ -176,6 +176,8 @@ def test_a_curve_goes_on_above_the_dense_line_where_dense_is_what_runs():
     (crossing,) = crossings
     assert 0.75 < crossing.x < 0.9
     assert over_sparsity(cells, "c", HERE) == ([], [])
+    of_run = {**cell("a", "element", 0.3, 1.0, 0.2), "run": True}
+    assert over_sparsity([*cells, of_run], "a", HERE) == (curves, crossings), "another model's"
 
 
 def test_batches_make_a_curve_only_where_there_are_several():

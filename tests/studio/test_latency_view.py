@@ -246,7 +246,7 @@ def test_a_layer_without_a_matrix_can_not_be_measured_alone(canvas):
     assert child(canvas, QLabel, "latency_hint").text() == "Select a layer that can be pruned."
 
 
-def test_a_click_on_a_run_opens_it(canvas, monkeypatch):
+def test_a_click_on_a_run_opens_it(canvas, tmp_path, monkeypatch):
     mode(canvas, 5)
     text = child(canvas, QLabel, "latency_hint").text()
     assert text.startswith("Every run of this model is a point here once")
@@ -258,6 +258,11 @@ def test_a_click_on_a_run_opens_it(canvas, monkeypatch):
     give(canvas, [whole])
     plot = canvas.latency.tradeoff
     assert [spot.name for spot in plot.spots] == ["dense", "x-1"]
+    export(canvas, monkeypatch, "csv", tmp_path / "runs.csv")
+    with (tmp_path / "runs.csv").open(newline="") as file:
+        assert [(row["run"], row["accuracy"]) for row in csv.DictReader(file)] == [
+            ("dense", "0.99"), ("x-1", "0.98"),
+        ]  # fmt: skip
     click(plot, plot.place_of(plot.spots[1]).toPoint())
     assert opened == [str(Path("/runs/x-1"))]
 

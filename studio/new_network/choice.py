@@ -16,7 +16,7 @@ FIRST = "conv1"
 """The path of a convnet's first layer."""
 _RATE = 0.1
 """Learning rate: few weights on fresh inputs bear more than a network that is retrained."""
-_VALUE, _INDEX, _TURNED = 4, 4, 12
+_VALUE, _INDEX, _TURNED = 4, 4, 8
 """Bytes of a weight in float32, of its column in CSR, and of its place in the transposed matrix."""
 
 

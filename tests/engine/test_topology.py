@@ -53,7 +53,7 @@ def test_inputs_and_outputs_are_counted():
     }  # fmt: skip
     assert arrays["inputs"].tolist() == NOW.sum(0).tolist()
     assert arrays["outputs"].tolist() == NOW.sum(1).tolist()
-    assert arrays["inputs"].dtype == arrays["outputs"].dtype == np.int32
+    assert arrays["inputs"].dtype == arrays["outputs"].dtype == np.int64
     assert summary(LAYER, TOPOLOGY, (8, 8))[0]["image"] is None
 
 

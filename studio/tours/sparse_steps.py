@@ -43,6 +43,7 @@ class SparseSteps(Steps):
         run = lambda: self.session.run  # noqa: E731
         self.driver.wait("it learns", lambda: len(run().changes) >= 4 or not run().active, 60)
         self.driver.find("topology_inputs")
+        self.driver.rest(80)  # what is new is laid out before it is painted
         self.driver.shoot("training", settle=False)
         self.driver.wait("the training ends", lambda: not run().active, 120)
         self._see(run().state == "done", f"the training is done: {run().error or run().state}")

@@ -69,6 +69,13 @@ class Shown(QObject):
         running = session.run.active and session.run.kind == "prune"
         return running or session.report is not None
 
+    @property
+    def has_topology(self) -> bool:
+        """Whether the engine has masks of a run: of the one under way, once it has set them."""
+        run = self._session.run
+        running = run.active and run.kind == "prune"
+        return bool(run.sparsity) if running else self._session.report is not None
+
     def words(self, achieved: float) -> str:
         """Whose mask it is, and how much it prunes."""
         if self.source == "run":

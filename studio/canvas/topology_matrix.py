@@ -34,7 +34,7 @@ class TopologyMatrix(GridView):
         return self._shown.question("run")
 
     def _ask(self) -> None:
-        if self._shown.has_masks:
+        if self._shown.has_topology:
             super()._ask()
         else:
             self._detail = self._whole = None
@@ -55,7 +55,7 @@ class TopologyMatrix(GridView):
         return super()._empty(layer)
 
     def _remark(self) -> Remark | None:
-        if not self._shown.has_masks:
+        if not self._shown.has_topology:
             text = (
                 "Train a sparse network, or prune this model: its weights then show here as they "
                 "are kept, grown and dropped."

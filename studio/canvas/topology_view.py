@@ -59,7 +59,7 @@ class TopologyView(QWidget):
         """Ask for the counts as they are now; later, if nobody looks."""
         layer = self._shown.layer
         path = layer.path if layer is not None and layer.gemm is not None else ""
-        there = bool(path) and self._shown.has_masks
+        there = bool(path) and self._shown.has_topology
         self.side.setVisible(there)
         if path != self._layer:
             self._layer = path
@@ -99,7 +99,7 @@ class TopologyView(QWidget):
         return side
 
     def _arrived(self, asked: dict[str, Any], meta: dict[str, Any], arrays: Any) -> None:
-        if asked["layer"] != self._layer or not self._shown.has_masks:
+        if asked["layer"] != self._layer or not self._shown.has_topology:
             return
         counts, out = arrays["inputs"], int(meta["out"])
         image = meta["image"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QKeySequence
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLineEdit
+from PySide6.QtWidgets import QLabel, QLineEdit
 
 from .steps import Steps
 
@@ -42,7 +42,8 @@ class SparseSteps(Steps):
         self.driver.click_name("prune_button")
         run = lambda: self.session.run  # noqa: E731
         self.driver.wait("it learns", lambda: len(run().changes) >= 4 or not run().active, 60)
-        self.driver.find("topology_inputs")
+        evolution = self.driver.find_kind("topology_evolution", QLabel)
+        self.driver.wait("the topology is seen", lambda: "step" in evolution.text(), 30)
         self.driver.rest(80)  # what is new is laid out before it is painted
         self.driver.shoot("training", settle=False)
         self.driver.wait("the training ends", lambda: not run().active, 120)

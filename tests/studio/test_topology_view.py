@@ -1,6 +1,7 @@
 """The Topology tab by its pixels and words, with a recorded engine."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,9 @@ def test_every_step_of_a_run_is_followed_and_the_last_one_stays(make, qtbot, mon
     session, client = canvas.session, canvas.session.client
     running = RunState(kind="prune", title="Run 1", state="running")
     monkeypatch.setattr(session._jobs, "run", running)
+    session.masks_changed.emit()
+    assert canvas.topology.matrix._remark().head == "No topology yet"
+    monkeypatch.setattr(session._jobs, "run", replace(running, sparsity={"fc": 0.8}))
     session.masks_changed.emit()
     settle(qtbot, canvas)
     assert canvas.topology.figure("grown") == "0"

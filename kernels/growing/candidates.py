@@ -47,9 +47,10 @@ def largest(matrix: CSR, count: int, gradient: Gradient, rows: Tensor) -> Entrie
     for block in rows.split(at_once):
         part = gradient(block).float()
         _without_kept(part, matrix, block)
-        found.add(part.reshape(-1), block, ins)
+        found.add(part.reshape(-1))
     found.settle()
-    return _entries(matrix, found.places, found.values)
+    keys = rows.index_select(0, found.places // ins) * ins + found.places % ins
+    return _entries(matrix, keys, found.values)
 
 
 class _Best:
@@ -60,16 +61,16 @@ class _Best:
 
     def __init__(self, count: int, device: torch.device) -> None:
         self._count = count
-        self._floor = 0.0
+        self._floor, self._before = 0.0, 0
         self.values = torch.empty(0, device=device)
         self.places = torch.empty(0, dtype=torch.int64, device=device)
 
-    def add(self, values: Tensor, rows: Tensor, ins: int) -> None:
-        """Take the values of some rows [len(rows) * ins]."""
+    def add(self, values: Tensor) -> None:
+        """Take the next piece, 1-d; `places` count on from the pieces before it."""
         at = (values.abs() > self._floor).nonzero().squeeze(1)
         self.values = torch.cat([self.values, values.index_select(0, at)])
-        places = rows.index_select(0, at // ins) * ins + at % ins
-        self.places = torch.cat([self.places, places])
+        self.places = torch.cat([self.places, at + self._before])
+        self._before += len(values)
         if len(self.values) > 2 * self._count:
             self.settle()
 

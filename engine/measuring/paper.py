@@ -28,12 +28,12 @@ from ..device import pick_device
 from ..errors import BadInput, is_out_of_memory
 from ..events import Cancelled, Event, Finished, LayerDone, Log, Progress, Started
 from ..machine import describe
+from ..paper.published import published
+from ..paper.words import FORMS
 from .off_the_shelf import IM2COL, SELECT, GemmLayer, SparseProduct, sparse_path
 from .paper_cells import figures, fused
 from .paper_layers import LAYERS, SPARSITIES, layer_cells
 from .paper_models import KEPT, Data, Network, Subject, networks
-from .paper_published import published
-from .paper_words import FORMS
 
 Json = dict[str, Any]
 BLOCK = 16

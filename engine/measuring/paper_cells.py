@@ -13,8 +13,8 @@ from ...kernels.dispatch.timing import Timing
 from ...kernels.modules.conv import SparseConv
 from ...kernels.modules.layers import is_convolution
 from ...kernels.modules.linear import SparseLinear
+from ..paper.words import verdict
 from .off_the_shelf import IM2COL
-from .paper_words import verdict
 
 Json = dict[str, Any]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..paper.published import CROSSOVERS, SETTING
+from ..paper.words import FORMS, baseline_ms, order, times
 from ..text import percent, table
-from .paper_published import CROSSOVERS, SETTING
-from .paper_words import FORMS, baseline_ms, order, times
 
 Json = Mapping[str, Any]
 

@@ -41,7 +41,7 @@ def build(arch: str) -> Architecture:
     if scheme == "sample":
         return Architecture(sample.build(rest), sample.inputs, sample.INPUT_TEXT, sample.DATA)
     if scheme == "new":
-        return new.build(rest)
+        return Architecture(new.build(rest), *new.example(rest))
     try:
         module = getattr(importlib.import_module(scheme), rest)()
     except Exception as error:  # the person's own code may raise anything

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from ..new_network import KERNEL, SCHEME, NewNetwork, parse, pooled
-from .architecture import Architecture
 from .build import from_module
 from .model import Inputs, Model
 
@@ -20,27 +19,33 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 _DIGITS = (64, 10)
 
 
-def build(rest: str) -> Architecture:
+def build(rest: str) -> nn.Module:
     """What stands behind ``new:``, with weights of a fixed seed; raises BadInput for a fault."""
     network = parse(f"{SCHEME}:{rest}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = _mlp(network) if network.kind == "mlp" else _convnet(network)
+        return _mlp(network) if network.kind == "mlp" else _convnet(network)
+
+
+def example(rest: str) -> tuple[Inputs, str, str | None]:
+    """How to feed it, its input in words, and the address of data that fits it, if any."""
+    network = parse(f"{SCHEME}:{rest}")
     sizes = "×".join(map(str, network.shape))
     text = f"image {sizes}" if len(network.shape) == 3 else f"{sizes} features"
-    return Architecture(module, _inputs(network.shape), text, _data(network))
+    return _inputs(network.shape), text, _data(network)
 
 
 def open_new(rest: str) -> Model:
     """Open what stands behind ``new:``."""
-    network, found = parse(f"{SCHEME}:{rest}"), build(rest)
+    network = parse(f"{SCHEME}:{rest}")
+    inputs, text, data = example(rest)
     return from_module(
-        found.module,
+        build(rest),
         address=network.address,
         name=network.name,
-        inputs=found.inputs,
-        input_text=found.input_text,
-        data=found.data,
+        inputs=inputs,
+        input_text=text,
+        data=data,
         notes=("its weights are drawn by chance: it has learned nothing yet",),
     )
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..measuring.paper_published import CROSSOVERS, SETTING
-from ..measuring.paper_words import FORMS, baseline_ms, order, times
+from ..paper.published import CROSSOVERS, SETTING
+from ..paper.words import FORMS, baseline_ms, order, times
 from . import page
 from .axes import Axis, around, fold, percent
 from .plots import Group, Series, Stack, grouped_bars, legend, lines, scatter, stacked_bars

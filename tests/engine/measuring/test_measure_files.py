@@ -9,7 +9,7 @@ from torch import nn
 from secateur.engine.cli import main
 from secateur.engine.measuring import paper_layers
 from secateur.engine.measuring.paper_models import NETWORKS, Data, Network
-from secateur.engine.measuring.paper_words import FORMS
+from secateur.engine.paper.words import FORMS
 
 MODEL = "sample:digits-resnet"
 

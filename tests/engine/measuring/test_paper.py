@@ -19,9 +19,9 @@ from secateur.engine.measuring.paper import PATTERN_OF, paper
 from secateur.engine.measuring.paper_cells import fused
 from secateur.engine.measuring.paper_layers import SingleLayer
 from secateur.engine.measuring.paper_models import KEPT, NETWORKS, Data, Network, Subject
-from secateur.engine.measuring.paper_published import published
 from secateur.engine.measuring.paper_text import paper as as_text
-from secateur.engine.measuring.paper_words import FORMS, baseline_ms, order, times
+from secateur.engine.paper.published import published
+from secateur.engine.paper.words import FORMS, baseline_ms, order, times
 from secateur.engine.report.cells_csv import COLUMNS, cells_csv
 from secateur.engine.report.paper import paper_html
 from secateur.kernels.modules.conv import SparseConv

@@ -49,9 +49,10 @@ def exchange(
     """Let the weights with |w| <= `threshold` go and as many come that there are `keep`.
 
     `lost` are bool [entries], weights that go whatever their size. No weights are sorted: the
-    threshold is steered towards the target share. Where it has run away, and more than twice as
-    much would go, it is lowered at once; where more weights must go than it takes, it is raised
-    until no more than `keep` stay, by a selection.
+    threshold is steered towards the target share of those that are neither lost nor zero, as these
+    go anyway. Where it has run away, and more than twice as much would go, it is lowered at once;
+    where more weights must go than it takes, it is raised until no more than `keep` stay, by a
+    selection.
 
     Fewer than `keep` are there afterwards only where `grow` finds fewer.
     """
@@ -59,11 +60,12 @@ def exchange(
     sizes = values.float().abs()
     count = len(sizes)
     zero = int((sizes == 0).sum())  # gone whatever the threshold is
+    target = pace.target * (count - zero)
     near = int((sizes <= threshold).sum())
-    while near - zero > _MOST * pace.target * count:
+    while near - zero > _MOST * target:
         threshold /= pace.by
         near = int((sizes <= threshold).sum())
-    following = steered(threshold, near - zero, count, pace.target, pace.by)
+    following = steered(threshold, near - zero, count - zero, pace.target, pace.by)
     cut = threshold
     if count - near > keep:
         cut = max(threshold, float(sizes.kthvalue(count - keep).values))
@@ -74,8 +76,7 @@ def exchange(
         return Exchanged(left, following, count - stays, 0)
     # None of what stays is zero, so that nothing more goes.
     merged = evolve(left.matrix, 0.0, grown)
-    sources = left.sources.index_select(0, merged.sources.clamp_min(0))
-    sources.masked_fill_(merged.sources < 0, -1)
+    sources = merged.sources.masked_scatter(merged.sources >= 0, left.sources)
     return Exchanged(Evolved(merged.matrix, sources), following, count - stays, len(grown.values))
 
 

@@ -85,6 +85,26 @@ def test_lost_weights_go_whatever_their_size():
     assert made.threshold == pytest.approx(1.1e-6)
 
 
+def test_zeros_do_not_make_the_threshold_take_what_is_left():
+    matrix = matrix_of(30, 30, 0.5, 2)
+    count = len(matrix.values)
+    values = matrix.values.masked_fill(torch.arange(count) % 5 != 0, 0)
+    alive = int((values != 0).sum())
+    mostly_zero = CSR(matrix.shape, matrix.crow_indices, matrix.col_indices, values)
+    made = exchange(mostly_zero, 50.0, Pace(0.2, 1.1), count, by_chance(0))
+    assert made.gone - (count - alive) <= 0.4 * alive
+
+
+def test_a_layer_of_zeros_alone_is_replaced_as_a_whole():
+    matrix = matrix_of(12, 12, 0.5, 1)
+    count = len(matrix.values)
+    everything = torch.ones(count, dtype=torch.bool)
+    made = exchange(matrix, 0.1, Pace(0.2, 1.1), count, by_chance(0), everything)
+    assert made.gone == made.come == count == len(made.evolved.matrix.values)
+    assert made.evolved.sources.eq(-1).all()
+    assert made.evolved.carry(matrix.values).eq(0).all()
+
+
 def test_dead_ends_are_found_in_the_structure_alone():
     dense = torch.tensor([[0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [1.0, 3.0, 0.0, 0.0]])
     matrix = CSR.from_dense(dense)

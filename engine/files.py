@@ -23,18 +23,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     folder or missing rights become BadInput.
     """
     path = Path(path)
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder; name a file to write to")
-    if path.exists() and not path.is_file():
-        raise BadInput(f"{path} is a device and no file; name a file to write to")
-    if not path.parent.is_dir():
-        raise BadInput(f"{path.parent}: no such folder; make it first or choose another")
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -50,6 +39,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise BadInput for what `replacing` could not write to now, before work is done for it."""
+    _beside(Path(path)).unlink()
+
+
+def _beside(path: Path) -> Path:
+    """A new, empty temporary file in the folder of `path`."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name a file to write to")
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{path} is a device and no file; name a file to write to")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path.parent}: no such folder; make it first or choose another")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from None
+    os.close(handle)
+    return Path(name)
 
 
 def _umask() -> int:

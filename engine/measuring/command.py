@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import text
 from ..errors import BadInput
-from ..files import replacing
+from ..files import check_writable, replacing
 
 if TYPE_CHECKING:
     from ..masks import Masks
@@ -35,17 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--every", action="store_true", help="also time the forms that are known to lose")
     add("--fresh", action="store_true", help="ignore what was measured before")
     add("--table", metavar="FILE.json", help="write the latency table, also when stopped")
-    add("--csv", metavar="FILE.csv", help="write every timing as a row")
-    add("--report", metavar="FILE.html", help="write a page with plots, tables and verdicts")
+    add("--csv", metavar="FILE.csv", help="write every timing as a row, also when stopped")
+    add(
+        "--report",
+        metavar="FILE.html",
+        help="write a page with plots, tables and verdicts, also when stopped",
+    )
     add("--paper", action="store_true", help="the paper's tables on this machine; needs no MODEL")
     add("--models", help="with --paper: of resnet18,vgg16,vit_b_16,bert-base; default: all")
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises BadInput for what does not go together, and for folders that are not there."""
+    """Raises BadInput for what does not go together, and for files that cannot be written."""
     for path in (args.csv, args.report):
-        if path is not None and not Path(path).parent.is_dir():
-            raise BadInput(f"{Path(path).parent}: no such folder; make it first or choose another")
+        if path is not None:
+            check_writable(path)
     if not args.paper:
         if args.model is None:
             raise BadInput("measure needs a MODEL, or --paper; see secateur measure --help")
@@ -66,10 +70,15 @@ def run(
     labels: Mapping[str, str],
     cancel: Callable[[], bool],
 ) -> tuple[Json, str]:
-    """The result, and as text; progress goes to stderr. `labels` name a project's patterns."""
+    """The result, and as text; progress goes to stderr. `labels` name a project's patterns.
+
+    If it is cancelled, the files get what was measured so far; then raises KeyboardInterrupt.
+    """
     from ...kernels.dispatch.memory import Memory, default_folder
-    from ..events import Finished
+    from ..events import Finished, LayerDone
+    from ..machine import describe
     from ..report.latency import latency_html
+    from ..verdicts import with_crossovers
     from .measure import measure
     from .request import Request
 
@@ -86,11 +95,18 @@ def run(
         save=Path(args.table) if args.table else None,
     )
     memory = Memory(default_folder(), fresh=request.fresh)
+    rows: list[Json] = []
     for event in measure(model, masks, request, labels=labels, memory=memory, cancel=cancel):
         text.follow(event)
+        if isinstance(event, LayerDone):
+            rows.append(event.values)
         if isinstance(event, Finished):
             _write(args, event.result, latency_html)
             return event.result, text.measure(event.result)
+    if rows:
+        cells = with_crossovers([row for row in rows if "error" not in row])
+        failed = [row for row in rows if "error" in row]
+        _write(args, {"machine": describe(), "cells": cells, "failed": failed}, latency_html)
     raise KeyboardInterrupt
 
 

@@ -12,6 +12,7 @@ import torch
 
 from ..device import pick_device
 from ..errors import BadInput, nearest
+from ..files import check_writable
 from ..patterns import PATTERNS, Pattern
 
 DEFAULT_PATTERNS = ("group", "filter")
@@ -61,8 +62,8 @@ class Request:
                 raise BadInput(f"unknown dtype '{dtype}'{nearest(dtype, DTYPES)}")
         for word in self.patterns or ():
             PATTERNS.parse(word)
-        if self.save is not None and not self.save.parent.is_dir():
-            raise BadInput(f"{self.save.parent}: no such folder; make it first or choose another")
+        if self.save is not None:
+            check_writable(self.save)
         self.settings()
 
     @classmethod

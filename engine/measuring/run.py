@@ -86,11 +86,16 @@ class Run:
                     raise
                 yield self._fail(setting, None, str(error))
                 continue
-            self._peaks[setting.device.type] = bench.peaks.to_json()
+            self._note(setting.device.type, bench.peaks.to_json())
             yield from self._about(bench, setting, first=part == 0)
             yield from self._measured(bench, setting, tasks, total, part, check)
         if not self._cells and self._failed:
             raise BadInput(self._failed[0]["error"])
+
+    def _note(self, device: str, peaks: Json) -> None:
+        """Keep a setting's peaks beside those of other dtypes, which a setting need not know."""
+        others = self._peaks.get(device, {}).get("gflops", {})
+        self._peaks[device] = {**peaks, "gflops": {**others, **peaks["gflops"]}}
 
     def _tasks(self, bench: Bench, chosen: list[str]) -> tuple[int, Iterator[Task]]:
         if self._masks is not None and self._request.as_it_is:

@@ -77,9 +77,11 @@ def _cards(whole: Sequence[Json]) -> str:
         gain, kind = float(cell["speedup"]), cell["verdict"]["kind"]
         name = f"{pattern_words(cell['pattern'])}, {percent(1 - cell['kept'])} sparse"
         change = f"<i>{cell['dense_ms']:.2f} →</i> {cell['ms']:.2f} ms"
-        words = {"busy": "this machine was busy", "faster": f"{gain:.2f}× faster"}
+        about = "~" if cell.get("disturbed") else ""
+        words = {"busy": "this machine was busy", "faster": f"{about}{gain:.2f}× faster"}
         color = {"faster": "good", "busy": "worse"}.get(kind, "slow")
-        text = words.get(kind, "no faster: stays dense")
+        stays = cell["ran"] == "dense"
+        text = words.get(kind, "no faster: stays dense" if stays else "as fast as dense")
         cards.append(
             f'<section class="card"><h3>Whole model, {escape(name)}</h3><strong>{change}</strong>'
             f'<p><span class="{color}">{text}</span>; {escape(_words(_setting(cell)))}, '
@@ -113,7 +115,8 @@ def _verdicts(cells: Iterable[Json], names: Mapping[Setting, str]) -> str:
 def _factor(cell: Json) -> str:
     """The sparsity, and how much faster its best form is than dense, below 1 where it is slower."""
     gain, kind = best_speedup(cell), cell["verdict"]["kind"]
-    word = "busy" if kind == "busy" else "–" if gain is None else f"{gain:.2f}×"
+    about = "~" if cell.get("disturbed") else ""
+    word = "busy" if kind == "busy" else "–" if gain is None else f"{about}{gain:.2f}×"
     color = _color(kind) if kind in ("faster", "busy") else "word"
     sparsity = percent(round(1 - cell["kept"], 2))
     return f'<span><small>{sparsity}</small> <b class="{color}">{word}</b></span>'

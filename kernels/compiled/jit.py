@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
@@ -24,8 +24,17 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 @cache
 def ready() -> bool:
-    """Whether loops can be compiled here."""
-    return find_spec("numba") is not None
+    """Whether loops can be compiled here: numba is there, and made for the NumPy that is there."""
+    return compiler() is not None
+
+
+@cache
+def compiler() -> str | None:
+    """The version of numba, None where it cannot be used."""
+    try:
+        return str(import_module("numba").__version__)
+    except ImportError:
+        return None
 
 
 def compiled(signature: str | None = None) -> Callable[[Loop], Loop]:

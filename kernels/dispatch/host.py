@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from ..compiled.jit import compiler
+
 Json = dict[str, Any]
 
 
@@ -26,7 +28,7 @@ def facts(device: torch.device) -> Json:
         "machine": cpu_name(),
         "threads": torch.get_num_threads(),
         "waiting": os.environ.get("OMP_WAIT_POLICY", "").lower(),
-        "versions": {"torch": torch.__version__},
+        "versions": {"torch": torch.__version__, "numba": compiler()},
     }
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from secateur.engine import text
 from secateur.engine.cli import main
+from secateur.engine.events import Cancelled, Event, LayerDone
 from secateur.engine.measuring.table import LatencyTable
 
 MODEL = ["measure", "sample:digits-resnet", "--device", "cpu", "--layers", "fc"]
@@ -64,6 +68,9 @@ def test_the_text_has_the_settings_that_differ_and_why_something_is_missing(
         (["--sparsities", "half"], "--sparsities takes numbers"),
         (["--device", "cpu,tpu"], "unknown device 'tpu'"),
         (["--table", "/no/such/folder/t.json"], "no such folder"),
+        (["--table", "/"], "is a folder"),
+        (["--csv", "/"], "is a folder"),
+        (["--report", "/dev/null"], "is a device"),
     ],
 )
 def test_bad_flags_are_one_line(capfd: pytest.CaptureFixture[str], flags: list[str], words: str):
@@ -71,3 +78,23 @@ def test_bad_flags_are_one_line(capfd: pytest.CaptureFixture[str], flags: list[s
     line = capfd.readouterr().err
     assert words in line
     assert line.count("\n") == 1
+
+
+def test_what_was_measured_before_ctrl_c_is_in_the_files(tmp_path: Path, monkeypatch: Any):
+    files = [tmp_path / name for name in ("times.csv", "page.html", "table.json")]
+    asked = ["--csv", str(files[0]), "--report", str(files[1]), "--table", str(files[2])]
+    seen = []
+
+    def press_at_the_second_cell(event: Event) -> None:
+        seen.append(event)
+        if isinstance(event, LayerDone) and sum(isinstance(e, LayerDone) for e in seen) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(text, "follow", press_at_the_second_cell)
+    assert main(["measure", "sample:digits-resnet", "--device", "cpu", *asked]) == 130
+    assert isinstance(seen[-1], Cancelled)
+    done = [event.values for event in seen if isinstance(event, LayerDone)]
+    rows = csv.DictReader(files[0].read_text(encoding="utf-8").splitlines())
+    assert {row["layer"] for row in rows} == {cell["layer"] for cell in done}
+    assert all(cell["layer"] in files[1].read_text(encoding="utf-8") for cell in done)
+    assert LatencyTable.load(files[2]).cells == done

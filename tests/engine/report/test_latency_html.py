@@ -110,6 +110,11 @@ def test_what_failed_and_a_busy_machine_are_said():
     assert Page(latency_html(result([]))).seen.get("svg") is None
 
 
+def test_factors_of_a_disturbed_measurement_are_about():
+    html = latency_html(result([{**cell(None, 0.5, 1.0, 0.5), "disturbed": True}]))
+    assert html.count("~2.00×") == 2, "on the card and among the verdicts"
+
+
 def test_a_real_measurement_has_a_page_and_its_rows():
     request = Request(
         layers=("layer3*", ), patterns=("group",), sparsities=(0.5, 0.9), devices=("cpu",),

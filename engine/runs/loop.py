@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,8 @@ class Lesson:
     """What is trained, on what, and where it is kept.
 
     `taken` are masks of zeros that the model brought; `key` names the run in its checkpoint in
-    `folder`, without which a run cannot be resumed; `dense` is the dense model's accuracy.
+    `folder`, without which a run cannot be resumed; `dense` is the dense model's accuracy, None
+    where all weights are drawn anew.
     """
 
     model: Model
@@ -44,7 +46,7 @@ class Lesson:
     control: Control
     folder: Path | None
     key: str
-    dense: float
+    dense: float | None
     taken: Mapping[str, Tensor]
 
 
@@ -58,11 +60,14 @@ class Loop(ABC):
     """
 
     module: nn.Module
+    _dense_before: ClassVar[bool] = True
+    """Whether all weights are there before the first masks."""
 
     def __init__(self, lesson: Lesson, show: Callable[[Topology], None]) -> None:
         self._lesson = lesson
         self._show = show
         self._changes = -1
+        self._topology: Topology | None = None
         self.masks = Masks()
         self.final: dict[str, float] = {}
         self.steps = 0
@@ -114,7 +119,8 @@ class Loop(ABC):
         if saved is not None and saved.key == self._lesson.key:
             self._take_up(saved, trainer, driver)
             yield Log(f"resumed from the checkpoint at step {saved.step} of {total}")
-            yield changed(saved.step, PackedMasks(), self.masks)
+            before = PackedMasks() if self._dense_before else self.masks.layers
+            yield changed(saved.step, before, self.masks)
             yield from (Metric(at, values) for at, values in self.history if "loss" in values)
             return saved.step
         if saved is not None:
@@ -136,7 +142,8 @@ class Loop(ABC):
         torch.set_rng_state(saved.random)
         self.history = [(at, values) for at, values in saved.metrics]
         self._changes = saved.changes
-        self._show(Topology(self.masks, self.masks.layers, saved.step, max(0, self._changes)))
+        self._topology = Topology(self.masks, self.masks.layers, saved.step, max(0, self._changes))
+        self._show(self._topology)
 
     def _steps(
         self, trainer: Trainer, driver: Driver, step: int, planned: int, total: int, per_epoch: int
@@ -172,7 +179,7 @@ class Loop(ABC):
                         if step > last and self._close_enough(reached):
                             yield Log(
                                 f"stopped at step {step} of {total}: {reached:.1%} is within "
-                                f"{lesson.training.within:.1%} of the dense {lesson.dense:.1%}"
+                                f"{lesson.training.within:.1%} of the dense {lesson.dense or 0:.1%}"
                             )
                             self.steps = step
                             return
@@ -213,9 +220,13 @@ class Loop(ABC):
     def _replace_masks(self, masks: Masks, step: int) -> MaskChanged:
         """Make these the masks, show them, and count what came and went."""
         before, self.masks = self.masks.layers, masks
-        self._changes += 1
-        self._show(Topology(masks, before, step, self._changes))
         change = changed(step, before, masks)
+        if self._topology is None or change.dropped or change.regrown:
+            self._changes += 1
+            self._topology = Topology(masks, before, step, self._changes)
+        else:  # what changed last is still to be seen
+            self._topology = replace(self._topology, masks=masks)
+        self._show(self._topology)
         churn = self._churn()
         churn["dropped"] += change.dropped
         churn["regrown"] += change.regrown
@@ -232,8 +243,8 @@ class Loop(ABC):
         return {"dropped": 0, "regrown": 0}
 
     def _close_enough(self, reached: float) -> bool:
-        within = self._lesson.training.within
-        return within > 0 and reached >= self._lesson.dense - within
+        within, dense = self._lesson.training.within, self._lesson.dense
+        return within > 0 and dense is not None and reached >= dense - within
 
     def _save(self, trainer: Trainer, driver: Driver, step: int) -> bool:
         if self._lesson.folder is None or not _finite(self.module):

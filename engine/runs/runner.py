@@ -113,11 +113,8 @@ class Run:
                 plan.schedule.check(self._training.epochs * batches)
             self._notes = (*self._notes, *self._data.notes)
         check_finite(model, self._rules)
-        if plan.take_zeros and isinstance(plan.schedule, SparseTraining):
-            raise BadInput(
-                "sparse-training draws its own topology and cannot take over zeros; leave "
-                "take_zeros out of the plan"
-            )
+        if isinstance(plan.schedule, SparseTraining):
+            _check_fresh(plan)
         self._taken = zeros_of(model) if plan.take_zeros else PackedMasks()
         check_kept_zero(self._taken, self._rules)
         if plan.take_zeros:
@@ -146,7 +143,8 @@ class Run:
         digest = self.model.digest()
         data = self._data
         dense = None
-        if data is not None:
+        # Weights that have learned nothing have no accuracy to compare with.
+        if data is not None and not isinstance(self.plan.schedule, SparseTraining):
             yield Progress(0, 0, "measuring the dense model's accuracy")
             dense = accuracy(self.model.runnable().to(self._device), data, self._device)
             yield Metric(0, {"dense_accuracy": dense})
@@ -159,7 +157,7 @@ class Run:
             final = yield from self._allocate(pruner)
             yield from self._prune_once(pruner, final, trained)
         else:
-            learning = self._learning(self._training, data, digest, dense or 0.0)
+            learning = self._learning(self._training, data, digest, dense)
             yield from learning.events()
             final, steps, self.masks = learning.final, learning.steps, learning.masks
             history = learning.history
@@ -248,7 +246,7 @@ class Run:
         self._show(Topology(masks, masks.layers))
         yield changed(0, PackedMasks(), self.masks)
 
-    def _learning(self, training: Training, data: Data, digest: str, dense: float) -> Loop:
+    def _learning(self, training: Training, data: Data, digest: str, dense: float | None) -> Loop:
         lesson = Lesson(
             model=self.model,
             plan=self.plan,
@@ -301,6 +299,20 @@ def run(
     """Run `plan` on `model` and yield its events; see `Run` for the arguments and the outcome."""
     made = Run(model, plan, control=cancel, folder=folder, device=device, trust_data=trust_data)
     return made.events()
+
+
+def _check_fresh(plan: Plan) -> None:
+    """Raise BadInput where a plan that draws all weights anew wants something of the old ones."""
+    if plan.take_zeros:
+        raise BadInput(
+            "sparse-training draws its own topology and cannot take over zeros; leave "
+            "take_zeros out of the plan"
+        )
+    if plan.training is not None and plan.training.within > 0:
+        raise BadInput(
+            "sparse-training begins with weights that have learned nothing, so that there is no "
+            "dense accuracy to stop within; leave within out of the training"
+        )
 
 
 def _title(plan: Plan, rules: dict[str, Rule]) -> str:

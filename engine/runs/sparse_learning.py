@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class SparseLearning(Loop):
     `pruner` shares out the budget. `module` has its layers in CSR while it is trained; afterwards
     it is an ordinary module again, with zeros where there are no weights.
     """
+
+    _dense_before: ClassVar[bool] = False
 
     def __init__(self, lesson: Lesson, pruner: Pruner, show: Callable[[Topology], None]) -> None:
         super().__init__(lesson, show)
@@ -104,8 +106,10 @@ class SparseLearning(Loop):
         )
 
     def _begin(self, trainer: Trainer, driver: Driver) -> Events:
+        assert isinstance(driver, Evolution)
         driver.begin()
         trainer.follow(driver)
+        self.masks = Masks(driver.topology())
         yield from ()
 
     def _update(self, trainer: Trainer, driver: Driver, step: int) -> Events:

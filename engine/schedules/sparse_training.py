@@ -46,7 +46,7 @@ class SparseTraining(Schedule):
     falls: bool = setting(
         True,
         label="Share falls",
-        help="Let the share fall to zero along a cosine until the last exchange.",
+        help="Let the share fall along a cosine, to almost nothing at the last exchange.",
     )
     every: int = setting(25, low=1, help="Steps between two exchanges.")
     end: int | None = setting(None, low=1, help="Step of the last exchange; empty: at 3/4.")
@@ -103,7 +103,8 @@ class SparseTraining(Schedule):
 
     def share_at(self, step: int, total: int) -> float:
         """The target share of the exchange before optimizer step `step`."""
-        done = step / self.last_step(total) if self.falls else 0.0
+        # It would be zero one exchange after the last.
+        done = step / (self.last_step(total) + self.every) if self.falls else 0.0
         return self.share / 2 * (1 + math.cos(math.pi * done))
 
     def target(self, step: int, total: int, final: float) -> float | None:

@@ -21,7 +21,7 @@ from ...engine.plan import Plan
 from ..look import theme
 from ..look.icons import icon
 from ..look.widgets import hairline, label, named, wrapped
-from ..state.plan_edits import from_scratch, verb
+from ..state.plan_edits import verb
 from ..state.run_state import RunState
 from ..state.session import Session
 from .mask_plot import MaskPlot, in_words, own_number
@@ -263,8 +263,6 @@ class RunStrip(QWidget):
         accuracy = [(s, v["accuracy"]) for s, v in run.metrics if "accuracy" in v]
         loss = [(s, v["loss"]) for s, v in run.metrics if "loss" in v]
         dense = next((v["dense_accuracy"] for _, v in run.metrics if "dense_accuracy" in v), None)
-        if from_scratch(self._plan):
-            dense = None  # of weights that have learned nothing
         steps = [step for step, _ in run.metrics]
         training = run.total if run.text.startswith("epoch") else 0
         end = max([*steps, training, 1])
@@ -283,9 +281,7 @@ class RunStrip(QWidget):
         self._curve_title.setText("Accuracy, loss" if loss else "Accuracy")
         self._curve_value.setToolTip(f"loss {loss[-1][1]:.3g}" if loss else "")
         self._curve.show_metrics(run.metrics)
-        # What a network never had has not been dropped.
-        first = 1 if from_scratch(self._plan) else 0
-        self._masks.show_metrics(run.metrics, end, [c for c in run.changes if c[0] >= first])
+        self._masks.show_metrics(run.metrics, end, run.changes)
         name = own_number(run.metrics)
         last = run.metrics[-1][1] if run.metrics else {}
         words = [f"{last['sparsity'] * 100:.1f} %"] if "sparsity" in last else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .plan_edits import came_from_scratch
 from .session import Session
 
 UNKNOWN = "—"
@@ -123,7 +122,7 @@ def _time(session: Session) -> Number:
 def _accuracy(session: Session) -> Number:
     accuracy = (session.report or {}).get("accuracy") or {}
     dense, pruned = accuracy.get("dense"), accuracy.get("pruned")
-    if pruned is not None and came_from_scratch(session.report or {}):
+    if pruned is not None and dense is None:
         return Number("Accuracy", f"{pruned * 100:.1f} %", "On held-out data, after training")
     if dense is None or pruned is None:
         tip = "Known after a run on a model that comes with data"

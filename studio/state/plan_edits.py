@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -124,12 +124,6 @@ class PlanCommand(QUndoCommand):
 def from_scratch(plan: Plan) -> bool:
     """Whether the plan trains a network that has learned nothing before, sparse all along."""
     return plan.schedule.kind == _SCRATCH
-
-
-def came_from_scratch(report: Mapping[str, Any]) -> bool:
-    """Whether a run's report is one of such a plan."""
-    schedule = (report.get("plan") or {}).get("schedule")
-    return (schedule.get("kind") if isinstance(schedule, dict) else schedule) == _SCRATCH
 
 
 def verb(plan: Plan) -> str:

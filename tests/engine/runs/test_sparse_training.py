@@ -96,10 +96,24 @@ def test_it_is_as_sparse_as_asked_all_along_and_every_change_is_even(growth: str
     )
     for event in changes:
         assert all(share == pytest.approx(0.9, abs=1e-9) for share in event.sparsity.values())
+    assert changes[0].dropped == changes[0].regrown == 0  # what never was is not dropped
     assert all(event.dropped == event.regrown > 0 for event in changes[1:-1])
-    topology = made.topology
-    assert topology.evolution == len(changes) - 1
-    assert topology.step == changes[-1].step
+    # A finished run still shows what changed last.
+    topology, real = made.topology, [event for event in changes if event.dropped]
+    assert topology.evolution == len(real)
+    pairs = [topology.of(path) for path in topology.masks.layers]
+    grown = sum(now.kept - (now & before).kept for now, before in pairs)
+    if real:
+        assert (topology.step, grown) == (real[-1].step, real[-1].regrown)
+
+
+def test_weights_that_have_learned_nothing_have_no_accuracy_to_compare_with() -> None:
+    made, events = run(plan(epochs=1))
+    assert made.outcome.report.to_json()["accuracy"]["dense"] is None
+    assert made.outcome.report.accuracy_pruned is not None
+    assert not any("dense_accuracy" in e.values for e in events if isinstance(e, Metric))
+    with pytest.raises(BadInput, match="no dense accuracy to stop within"):
+        Run(open_model(SMALL), plan(within=0.01))
 
 
 @pytest.mark.parametrize(("initial", "final"), [(0.5, 0.9), (0.9, 0.6)])

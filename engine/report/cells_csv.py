@@ -11,10 +11,11 @@ Json = Mapping[str, Any]
 
 COLUMNS = (
     "model", "layer", "pattern", "kept", "batch", "dtype", "device", "path", "ran", "ms", "q1_ms",
-    "q3_ms", "speedup", "error",
+    "q3_ms", "speedup", "verdict", "disturbed", "error",
 )  # fmt: skip
 """``layer`` is empty for a whole model, ``ran`` says ``yes`` of the path that the cell is about,
-``speedup`` is against dense."""
+``speedup`` is against dense; ``verdict`` is the cell's in a word, and ``disturbed`` ``yes`` where
+the machine was busy, so that factors are not to be believed."""
 
 _MORE = ("data", "input", "form", "asked")
 """What cells of the paper's tables say besides."""
@@ -48,4 +49,6 @@ def _timings(cell: Json) -> Iterator[dict[str, Any]]:
             **row,
             "ran": "yes" if row["path"] == cell["ran"] else "no",
             "speedup": cell["dense_ms"] / row["ms"],
+            "verdict": cell["verdict"]["kind"],
+            "disturbed": "yes" if cell.get("disturbed") else "no",
         }

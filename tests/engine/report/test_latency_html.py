@@ -130,7 +130,10 @@ def test_a_real_measurement_has_a_page_and_its_rows():
     assert tuple(rows[0]) == COLUMNS
     timings = sum(1 + len(c["tried"]) + (c["ran"] != "dense") for c in found["cells"])
     assert len(rows) == timings + len(found["failed"])
-    assert sum(row["ran"] == "yes" for row in rows) == len(found["cells"])
+    ran = [row for row in rows if row["ran"] == "yes"]
+    assert [(row["verdict"], row["disturbed"] == "yes") for row in ran] == [
+        (cell["verdict"]["kind"], cell["disturbed"]) for cell in found["cells"]
+    ]
 
 
 @pytest.mark.parametrize("log", [False, True])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QPoint, QSize, Qt
-from PySide6.QtGui import QAction, QColor, QFontMetrics, QIcon, QPainter
+from PySide6.QtGui import QAction, QColor, QFontMetrics, QIcon, QPainter, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
@@ -47,6 +47,8 @@ from .layer_model import (
 _NO_PATTERN = 20
 """Width of the pattern column while the plan prunes nothing: names need the room more."""
 _LONG = 0.888
+# Names have at least this much: where there is less room, columns of figures go.
+_NAME_ROOM = 72
 _WIDTHS = {TYPE: 42, DENSITY: 52, PARAMS: 46, PATTERN: 116, VERDICT: 50}
 
 
@@ -170,6 +172,14 @@ class LayerTree(QTreeView):
         widths = [metrics.horizontalAdvance(words) + 20 for words in used]
         self.setColumnWidth(PATTERN, min(max(widths, default=_NO_PATTERN), _WIDTHS[PATTERN]))
         self.setColumnHidden(VERDICT, not self._session.measurements.cells)
+        needed = _NAME_ROOM + self.columnWidth(PATTERN) + self.columnWidth(VERDICT)
+        for column in (DENSITY, PARAMS, TYPE):
+            needed += _WIDTHS[column]
+            self.setColumnHidden(column, needed > self.viewport().width())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_columns()
 
     def _clicked(self, index: QModelIndex) -> None:
         """A click on a verdict shows the measured pair behind it."""

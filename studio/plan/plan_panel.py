@@ -56,7 +56,7 @@ class PlanPanel(QWidget):
         super().__init__(parent)
         self.setObjectName("plan_panel")
         self.setProperty("role", "panel")
-        self.setMinimumWidth(_WIDTH - 40)
+        self.setMinimumWidth(_WIDTH - 12)
         self._session = session
         self._free_sparsity = 0.5
         self._last_rule = default_rule("")

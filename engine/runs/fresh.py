@@ -13,6 +13,8 @@ def draw_anew(module: nn.Module, seed: int) -> list[str]:
     """
     own = getattr(module, "_init_weights", None)  # transformers' models
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    # A rule may draw the very values that are there, as in a network made with the same seed.
+    versions = {name: parameter._version for name, parameter in module.named_parameters()}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for part in module.modules():
@@ -28,5 +30,7 @@ def draw_anew(module: nn.Module, seed: int) -> list[str]:
     return [
         name
         for name, value in before.items()
-        if name not in constant and torch.equal(value, parameters[name])
+        if name not in constant
+        and parameters[name]._version == versions[name]
+        and torch.equal(value, parameters[name])
     ]

@@ -324,4 +324,4 @@ def _word(rule: Rule) -> str:
     name = pattern_word(rule)
     if rule.pattern.fixed_sparsity is not None:
         return name
-    return f"{name} {rule.sparsity:.0%}"
+    return f"{name} {rule.sparsity * 100:.4g}%"

@@ -14,8 +14,9 @@ from ...engine.schedules import SCHEDULES
 
 FIRST = "conv1"
 """The path of a convnet's first layer."""
-_RATE = 0.1
-"""Learning rate: few weights on fresh inputs bear more than a network that is retrained."""
+_RATES = {"cross_entropy": 0.1, "mse": 1.0}
+"""Learning rates by the loss: few weights on fresh inputs bear more than a network that is
+retrained, and the gradients of squared errors, a mean over the classes too, are smaller."""
 _VALUE, _INDEX, _TURNED = 4, 4, 8
 """Bytes of a weight in float32, of its column in CSR, and of its place in the transposed matrix."""
 
@@ -63,7 +64,9 @@ class Choice:
             model=network.address,
             rules=tuple(rules),
             schedule=SCHEDULES.parse({"kind": "sparse-training", "growth": self.growth}),
-            training=Training(data=self.data, epochs=self.epochs, loss=self.loss, lr=_RATE),
+            training=Training(
+                data=self.data, epochs=self.epochs, loss=self.loss, lr=_RATES[self.loss]
+            ),
         )
 
 

@@ -48,7 +48,7 @@ class SparseTraining(Schedule):
         label="Share falls",
         help="Let the share fall along a cosine, to almost nothing at the last exchange.",
     )
-    every: int = setting(25, low=1, help="Steps between two exchanges.")
+    every: int = setting(50, low=1, help="Steps between two exchanges.")
     end: int | None = setting(None, low=1, help="Step of the last exchange; empty: at 3/4.")
     initial: float | None = setting(
         None,

@@ -38,7 +38,7 @@ NETWORKS = {
 BATCHES = (128, 512)
 SPARSITIES = (0.8, 0.9, 0.95, 0.97, 0.99)
 CROSSOVER = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
-EVERY = 25
+EVERY = 50
 CANDIDATES = ("dense", "masked", "frozen", "sparse")
 
 Work = Callable[[], Any]

@@ -26,7 +26,7 @@ def wait_for(qtbot, condition, timeout=60_000):
 
 def test_the_default_is_a_network_for_the_bundled_digits():
     network = Choice().network()
-    assert network.address == "new:mlp:64-300-100-10"
+    assert network.address == "new:mlp:64-256-256-256-10"
     plan = Choice(sparsity=0.97, growth="random", loss="mse", epochs=7).plan()
     assert plan.model == network.address
     assert [(rule.layers, rule.pattern.kind, rule.sparsity) for rule in plan.rules] == [
@@ -55,7 +55,7 @@ def test_what_cannot_be_is_said_in_one_sentence(typed, words):
 
 
 def test_the_consequence_counts_what_is_there():
-    left = consequence(Choice().network(), 0.9)
+    left = consequence(Choice(hidden="300-100").network(), 0.9)
     assert (left.weights, left.dense) == (5020, 50200)
     assert (left.fewest, left.where) == (6, 1)  # 10 % of 64 inputs
     assert left.dense_bytes == 4 * 50200
@@ -67,7 +67,7 @@ def test_the_bytes_are_those_that_the_engine_holds():
     from secateur.kernels.formats.csr import CSR
     from secateur.kernels.modules.forms import packed_csr, transposes_csr
 
-    network = Choice().network()
+    network = Choice(hidden="300-100").network()
     held = turned = weights = 0
     for out, ins in network.matrices:
         mask = torch.zeros(out * ins)
@@ -83,8 +83,8 @@ def test_the_bytes_are_those_that_the_engine_holds():
 
 def test_a_sparsity_that_leaves_an_output_without_inputs_is_refused():
     with pytest.raises(BadInput, match=r"layer 1 have no inputs left.* at most 98\.44 %"):
-        consequence(Choice().network(), 0.99)
-    assert consequence(Choice().network(), 0.9843).fewest == 1
+        consequence(Choice(hidden="300-100").network(), 0.99)
+    assert consequence(Choice(hidden="300-100").network(), 0.9843).fewest == 1
 
 
 def test_a_convnet_keeps_its_first_layer_dense():
@@ -144,11 +144,12 @@ def test_a_card_is_a_click_away_and_sets_the_widths(dialog):
 
 
 def test_arrow_keys_walk_the_cards(dialog):
-    first = dialog.findChild(QWidget, "network_300-100")
+    first = dialog.findChild(QWidget, "network_256x3")
+    assert first.isChecked()
     first.setFocus(Qt.FocusReason.TabFocusReason)
-    QTest.keyClick(first, Qt.Key.Key_Right)
-    assert dialog.choice.hidden == "256-256-256"
-    assert dialog.findChild(QWidget, "network_256x3").hasFocus()
+    QTest.keyClick(first, Qt.Key.Key_Left)
+    assert dialog.choice.hidden == "300-100"
+    assert dialog.findChild(QWidget, "network_300-100").hasFocus()
 
 
 def test_wrong_widths_are_explained_below_the_field_while_they_are_typed(dialog):
@@ -163,6 +164,7 @@ def test_wrong_widths_are_explained_below_the_field_while_they_are_typed(dialog)
 
 
 def test_the_slider_says_at_once_what_is_left(dialog):
+    retype(dialog.hidden, "300-100")
     slider = dialog.findChild(QWidget, "network_sparsity_slider")
     assert text(dialog, "network_weights") == "5,020 of 50,200"
     assert text(dialog, "network_fewest") == "6 per output, in layer 1"
@@ -184,7 +186,7 @@ def test_sizes_follow_the_data_and_are_typed_where_only_the_files_know(dialog, t
     table = tmp_path / "HIGGS.csv"
     retype(dialog.data.box, f"higgs:{table}")
     QTest.keyClick(dialog.data.box, Qt.Key.Key_Tab)
-    assert text(dialog, "network_note") == "Address  new:mlp:28-300-100-2"
+    assert text(dialog, "network_note") == "Address  new:mlp:28-256-256-256-2"
     assert text(dialog, "network_why_not") == f"There is no {table} on this machine."
     assert not dialog.create_.isEnabled()
     assert not dialog.findChild(QWidget, "network_conv").isEnabled()
@@ -196,7 +198,7 @@ def test_sizes_follow_the_data_and_are_typed_where_only_the_files_know(dialog, t
     dialog.classes.setFocus()
     dialog.classes.selectAll()
     QTest.keyClicks(dialog.classes, "3")
-    assert text(dialog, "network_note") == "Address  new:mlp:30-300-100-3"
+    assert text(dialog, "network_note") == "Address  new:mlp:30-256-256-256-3"
     assert dialog.create_.isEnabled()
 
 
@@ -239,7 +241,7 @@ def test_a_network_is_made_trained_and_watched(window, session, qtbot):
     fill_epochs(dialog, 12)
     QTest.keyClick(dialog.hidden, Qt.Key.Key_Return)
     wait_for(qtbot, lambda: session.info is not None and not session.busy)
-    assert session.address == "new:mlp:64-300-100-10"
+    assert session.address == "new:mlp:64-256-256-256-10"
     assert session.plan.training.epochs == 12
     train = window.findChild(QPushButton, "prune_button")
     assert train.text() == "▶  Train"

@@ -187,7 +187,7 @@ class MainWindow(QMainWindow):
             offers.append(("notice_resume", "Resume run", self._resume))
         if self.session.engine_state == "failed":
             offers.append(("notice_restart", "Restart engine", self.session.restart_engine))
-        if lines := self.session.details.get(text):
+        if lines := self.session.faults.details.get(text):
             offers.append(("notice_details", "Details", lambda: self._show_details(lines)))
         self.notice.tell(text, level, tuple(offers))
 

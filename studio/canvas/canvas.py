@@ -89,7 +89,7 @@ class Canvas(QWidget):
         column.addWidget(hairline())
         column.addWidget(self._pages, 1)
         self.tabs.currentChanged.connect(self._tab_changed)
-        session.pair_changed.connect(lambda: self.show_tab("Latency"))
+        session.measuring.pair_changed.connect(lambda: self.show_tab("Latency"))
         self._add_shortcuts()
         self._tab_changed(0)
 

@@ -37,7 +37,7 @@ TABLES = "Latency tables (*.json)"
 
 
 class AskPanel(QFrame):
-    """Changes `Session.wanted`; Measure starts, and Make latency table saves what comes."""
+    """Changes `Measuring.wanted`; Measure starts, and Make latency table saves what comes."""
 
     def __init__(self, session: Session, parent: QWidget) -> None:
         super().__init__(parent, Qt.WindowType.Popup)
@@ -129,7 +129,7 @@ class AskPanel(QFrame):
 
     def _show(self) -> None:
         """Show what the session wants now."""
-        wanted, has_run = self._session.wanted, self._session.report is not None
+        wanted, has_run = self._session.measuring.wanted, self._session.report is not None
         self._of.chip("run").setVisible(has_run)
         self._of.choose(["all" if wanted.of == "run" and not has_run else wanted.of])
         self._patterns.choose(wanted.patterns)
@@ -148,7 +148,7 @@ class AskPanel(QFrame):
         wanted = Wanted(
             of=self._of.chosen[0],
             patterns=self._patterns.chosen,
-            sparsities=self._sparsities.shares or self._session.wanted.sparsities,
+            sparsities=self._sparsities.shares or self._session.measuring.wanted.sparsities,
             batches=tuple(int(word) for word in self._batches.chosen) or (1,),
             dtypes=self._dtypes.chosen,
             devices=self._devices.chosen,
@@ -156,12 +156,12 @@ class AskPanel(QFrame):
             every=self._options["every"].isChecked(),
             fresh=self._options["fresh"].isChecked(),
         )
-        self._session.want(wanted)
+        self._session.measuring.want(wanted)
         self._sparsities.mark()
         self._follow()
 
     def _follow(self) -> None:
-        wanted = self._session.wanted
+        wanted = self._session.measuring.wanted
         as_run = self._of.chosen[:1] == ("run",)
         for widget in (self._patterns, self._sparsities):
             widget.setEnabled(not as_run)
@@ -181,7 +181,9 @@ class AskPanel(QFrame):
 
     def _reason(self) -> str:
         """Why nothing can be measured so, else empty."""
-        if self._of.chosen[:1] == ("selected",) and not self._layers(self._session.wanted):
+        if self._of.chosen[:1] == ("selected",) and not self._layers(
+            self._session.measuring.wanted
+        ):
             return "None of the selected layers can be pruned."
         if self._of.chosen[:1] == ("run",):
             return ""
@@ -207,8 +209,8 @@ class AskPanel(QFrame):
         return wanted.count(layers, whole, pruned)
 
     def _estimate(self, cells: int) -> str:
-        each = self._session.measurements.seconds or CELL_SECONDS
-        known = "" if self._session.wanted.fresh else "; what is known is read, not timed"
+        each = self._session.measuring.found.seconds or CELL_SECONDS
+        known = "" if self._session.measuring.wanted.fresh else "; what is known is read, not timed"
         count = f"{cells:,} measurement{'' if cells == 1 else 's'}"
         return f"{count}, about {duration(max(cells * each, 1))}{known}."
 
@@ -224,7 +226,7 @@ class AskPanel(QFrame):
         path = ask_save(self._owner, "Save the latency table",
                         Path(f"{name}-latency.json"), TABLES)  # fmt: skip
         if path:
-            everything = replace(self._session.wanted, of="all")
+            everything = replace(self._session.measuring.wanted, of="all")
             self._session.measure(**everything.params((), False), save=path)
 
     def showEvent(self, event: QShowEvent) -> None:

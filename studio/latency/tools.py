@@ -89,7 +89,7 @@ class LatencyTools(QWidget):
         """Write one of the exports; what goes wrong is said, and the old file stays."""
         from . import exporting
 
-        found, view = self._session.measurements, self._view
+        found, view = self._session.measuring.found, self._view
         save: Callable[[], None] = {
             "png": lambda: exporting.save_png(view.plot, path),
             "svg": lambda: exporting.save_svg(view.plot, path),
@@ -115,8 +115,8 @@ class LatencyTools(QWidget):
     def _follow(self) -> None:
         for name, action in self._exports.items():
             needs_picture = name in ("png", "svg") or self._view.mode == "Trade-off"
-            there = self._view.has_picture if needs_picture else self._session.measurements.cells
+            there = self._view.has_picture if needs_picture else self._session.measuring.found.cells
             if name == "html":
-                there = self._session.measurements.cells
+                there = self._session.measuring.found.cells
             action.setEnabled(bool(there))
             action.setToolTip("" if there else "Nothing is measured for this yet")

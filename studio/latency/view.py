@@ -99,7 +99,7 @@ class LatencyView(QWidget):
         self.bar.measure.clicked.connect(self.measure)
         self.layers.picked.connect(lambda path: session.select((path,)))
         for plot in (self.sparsity, self.batch):
-            plot.pair_picked.connect(session.show_pair)
+            plot.pair_picked.connect(session.measuring.show_pair)
         self.tradeoff.run_picked.connect(lambda folder: session.open(str(folder)))
         for signal in (
             session.run_changed, session.busy_changed, session.engine_changed,
@@ -107,7 +107,7 @@ class LatencyView(QWidget):
         ):  # fmt: skip
             signal.connect(self.refresh)
         session.model_changed.connect(self._model_changed)
-        session.pair_changed.connect(self._show_pair)
+        session.measuring.pair_changed.connect(self._show_pair)
 
     # What is shown
 
@@ -133,7 +133,7 @@ class LatencyView(QWidget):
     @property
     def setting(self) -> Setting | None:
         """The batch, dtype and device that are shown: the chosen ones, else the latest."""
-        known = self._session.measurements.settings
+        known = self._session.measuring.found.settings
         return self.chosen if self.chosen in known else known[-1] if known else None
 
     def refresh(self) -> None:
@@ -142,7 +142,7 @@ class LatencyView(QWidget):
             self._show()
 
     def _show(self) -> None:
-        found = self._session.measurements
+        found = self._session.measuring.found
         layered = self.mode in ("Steps", "Sparsity", "Batch")
         self.bar.show_state(found.settings, self.setting, self._can_be_whole())
         shown = {
@@ -174,17 +174,17 @@ class LatencyView(QWidget):
     def _show_layers(self) -> bool:
         session = self._session
         order = [layer.path for layer in session.info.layers] if session.info else []
-        found = rows(session.measurements.cells, order, self.setting)
+        found = rows(session.measuring.found.cells, order, self.setting)
         self.layers.show_rows(found, session.current)
         return bool(found)
 
     def _show_steps(self) -> bool:
-        found = stacks(self._session.measurements.cells, self._subject(), self.setting)
+        found = stacks(self._session.measuring.found.cells, self._subject(), self.setting)
         self.steps.show_stacks(found, f"{self._subject()}: where the time goes")
         return bool(found)
 
     def _show_sparsity(self) -> bool:
-        cells = self._session.measurements.cells
+        cells = self._session.measuring.found.cells
         layer = None if self._whole() else self._subject()
         curves, crossings = over_sparsity(cells, layer, self.setting)
         self.sparsity.show_series(
@@ -193,7 +193,7 @@ class LatencyView(QWidget):
         return bool(curves)
 
     def _show_batch(self) -> bool:
-        cells = self._session.measurements.cells
+        cells = self._session.measuring.found.cells
         layer = None if self._whole() else self._subject()
         curves = over_batch(cells, layer, self.setting)
         self.batch.show_series(curves, (), f"{layer or 'Whole model'}: latency over batch size")
@@ -252,7 +252,7 @@ class LatencyView(QWidget):
     def _asked(self) -> dict[str, Any]:
         layers = None if self._whole() else [self._subject()]
         rule = self._session.rule_for(self._subject() or "")
-        wanted = self._session.wanted.patterns
+        wanted = self._session.measuring.wanted.patterns
         own = (pattern_word(rule),) if rule is not None and rule.sparsity > 0 else ()
         patterns = list(dict.fromkeys((*own, *wanted)))
         match self.mode:
@@ -291,7 +291,7 @@ class LatencyView(QWidget):
 
     def _show_pair(self) -> None:
         """Open the row of the cell that somebody asked to see, and bring it into sight."""
-        cell: Cell | None = self._session.pair
+        cell: Cell | None = self._session.measuring.pair
         if cell is None:
             return
         self.chosen = setting(cell)

@@ -198,7 +198,7 @@ class LayerModel(QAbstractItemModel):
 
     def verdict(self, path: str) -> Cell | None:
         """The measured cell that says whether a layer is faster as the plan has it."""
-        return self._session.measurements.verdict(path, self._session.rule_for(path))
+        return self._session.measuring.found.verdict(path, self._session.rule_for(path))
 
     def _verdict_tip(self, layer: LayerInfo) -> str:
         cell = self.verdict(layer.path)

@@ -171,7 +171,7 @@ class LayerTree(QTreeView):
         metrics = QFontMetrics(theme.font(12))
         widths = [metrics.horizontalAdvance(words) + 20 for words in used]
         self.setColumnWidth(PATTERN, min(max(widths, default=_NO_PATTERN), _WIDTHS[PATTERN]))
-        self.setColumnHidden(VERDICT, not self._session.measurements.cells)
+        self.setColumnHidden(VERDICT, not self._session.measuring.found.cells)
         needed = _NAME_ROOM + self.columnWidth(PATTERN) + self.columnWidth(VERDICT)
         for column in (DENSITY, PARAMS, TYPE):
             needed += _WIDTHS[column]
@@ -186,11 +186,11 @@ class LayerTree(QTreeView):
         if index.column() == VERDICT:
             cell = self.layers.verdict(str(index.siblingAtColumn(NAME).data(PATH_ROLE)))
             if cell is not None:
-                self._session.show_pair(cell)
+                self._session.measuring.show_pair(cell)
 
     def _run_changed(self) -> None:
-        if self._session.measurements.cells is not self._cells:
-            self._cells = self._session.measurements.cells
+        if self._session.measuring.found.cells is not self._cells:
+            self._cells = self._session.measuring.found.cells
             self._fit_columns()
             self.viewport().update()
         if self._session.run.state != self._run_state:

@@ -116,7 +116,7 @@ class VerdictCards(QWidget):
         path, rule = self._session.current, self._session.preview_rule
         if path is None or rule is None:
             return
-        found = self._session.measurements
+        found = self._session.measuring.found
         cells, exact = found.of_rule(path, rule), found.verdict(path, rule)
         role, headline, details = speed_words(rule, cells)
         run = self._session.run
@@ -136,9 +136,11 @@ class VerdictCards(QWidget):
 
     def _show_pair(self) -> None:
         path, rule = self._session.current, self._session.preview_rule
-        cells = self._session.measurements.of_rule(path, rule) if path and rule else []
+        cells = self._session.measuring.found.of_rule(path, rule) if path and rule else []
         if cells and rule is not None:
-            self._session.show_pair(min(cells, key=lambda c: abs(c["kept"] - 1 + rule.sparsity)))
+            self._session.measuring.show_pair(
+                min(cells, key=lambda c: abs(c["kept"] - 1 + rule.sparsity))
+            )
 
     def _measure(self) -> None:
         path, rule = self._session.current, self._session.preview_rule
@@ -148,7 +150,7 @@ class VerdictCards(QWidget):
                 layers=[path],
                 patterns=[pattern_word(rule)],
                 sparsities=[rule.sparsity],
-                fresh=self._session.measurements.verdict(path, rule) is not None,
+                fresh=self._session.measuring.found.verdict(path, rule) is not None,
             )
 
     # Energy

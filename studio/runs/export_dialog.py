@@ -113,7 +113,7 @@ class ExportDialog(QDialog):
         self._group.button(0).setChecked(True)
         self._format_chosen(0)
         self.path.textChanged.connect(lambda _: self._follow())
-        session.exported.connect(self._exported)
+        session.exporting.done.connect(self._exported)
         session.busy_changed.connect(self._follow)
         self._follow()
 

@@ -354,7 +354,9 @@ class RunStrip(QWidget):
 
     def _show_speeds(self) -> None:
         self._bars_title.setText("Speed against dense, per layer")
-        timed = [c for c in self._session.measurements.cells if c.get("layer") and c.get("speedup")]
+        timed = [
+            c for c in self._session.measuring.found.cells if c.get("layer") and c.get("speedup")
+        ]
         cells = {cell["layer"]: cell for cell in timed}.values()  # the latest of each layer
         bars = tuple(
             Bar(

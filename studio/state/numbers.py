@@ -106,7 +106,7 @@ def _file(session: Session) -> Number:
 
 
 def _time(session: Session) -> Number:
-    cell = session.measurements.whole
+    cell = session.measuring.found.whole
     if cell is None:
         words = "Not measured on this machine yet: prune, then Measure"
         return Number("Measured", UNKNOWN, words, "dim")

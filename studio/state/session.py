@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -12,21 +11,21 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QUndoStack
 
 from ...engine import events
-from ...engine.errors import BadInput
 from ...engine.info import ModelInfo
 from ...engine.plan import Plan, Rule
 from ...engine.project import save_as
 from .assigned import Assigned
-from .cells import Cell, Measurements
-from .client import FAULT, EngineClient
+from .client import EngineClient
 from .crash_guard import CrashGuard
+from .exporting import Exporting
+from .faults import Faults
 from .home import Home, default_home
 from .jobs import Jobs
-from .kept_times import keep_times, times_of
+from .kept_times import times_of
+from .measuring import Measuring
 from .past_run import run_of, steps_per_epoch
 from .plan_edits import PlanCommand, describe, title, with_sparsity
 from .run_state import RunState
-from .wanted import Wanted
 from .why_not import engine_words, why_not
 
 
@@ -35,10 +34,9 @@ class Session(QObject):
 
     `info` is None until a model is open. `selection` holds layer paths, `current` the one that the
     canvas shows, `marked` those that something under the pointer speaks of. `report` is the last
-    run's result, `project` its folder. `measurements` are what was measured, `wanted` what the next
-    measurement is of, `pair` the cell that somebody asked to see. `masks_lost` says that the engine
-    with a stopped run's masks has gone. `busy` says in words what keeps the engine from starting
-    something else. `details` are the lines behind a notice, by its text.
+    run's result, `project` its folder. `measuring`, `exporting` and `faults` are parts with state
+    and signals of their own. `masks_lost` says that the engine with a stopped run's masks has gone.
+    `busy` says in words what keeps the engine from starting something else.
     """
 
     model_changed = Signal()
@@ -52,9 +50,6 @@ class Session(QObject):
     notice = Signal(str, str)
     consent_needed = Signal(str, str)
     data_consent_needed = Signal(str, str)
-    exported = Signal(dict)
-    wanted_changed = Signal()
-    pair_changed = Signal()
 
     def __init__(
         self,
@@ -73,11 +68,7 @@ class Session(QObject):
         self.current: str | None = None
         self.marked: frozenset[str] = frozenset()
         self.report: dict[str, Any] | None = None
-        self.measurements = Measurements()
-        self.wanted = Wanted()
-        self.pair: Cell | None = None
         self.project: Path | None = None
-        self.export_result: dict[str, Any] | None = None
         self.busy = ""
         self._arch: str | None = None
         self._trust = False
@@ -87,12 +78,19 @@ class Session(QObject):
         self._interrupted: tuple[Path, Plan] | None = None
         self._resume_wanted = False
         self.masks_lost = False
-        self.details: dict[str, tuple[str, ...]] = {}
         self._was_ready = self.client.state == "ready"
         self._crashes = CrashGuard()
         self._jobs = Jobs(self.client, self)
         self._jobs.changed.connect(self._job_changed)
         self._jobs.masks.connect(self.masks_changed)
+        self.exporting = Exporting(self._jobs, self)
+        self.measuring = Measuring(self._jobs, self)
+        self.measuring.measured.connect(self.run_changed)
+        self.measuring.kept.connect(self._times_kept)
+        self.measuring.notice.connect(self.notice)
+        self.faults = Faults(self)
+        self.faults.notice.connect(self.notice)
+        self.measuring.failed.connect(self.faults.tell_failure)
         self.client.state_changed.connect(self._engine_state)
         self.client.died.connect(self._engine_died)
         self.client.faulted.connect(self._faulted)
@@ -200,7 +198,7 @@ class Session(QObject):
             elif isinstance(event, events.Failed) and event.consent:
                 self.consent_needed.emit(address, event.message)
             elif isinstance(event, events.Failed):
-                self._tell_failure(event)
+                self.faults.tell_failure(event)
 
         params = {"address": address, "arch": arch, "trust": trust}
         name = Path(address).name or address
@@ -220,19 +218,17 @@ class Session(QObject):
         project = result.get("project")
         self.info, self._arch = info, arch
         self.address = info.model
-        self.report, self.project, self.pair = None, None, None
-        self.measurements = Measurements()
-        self.export_result = self._interrupted = None
+        self.report = self.project = self.exporting.result = self._interrupted = None
         self.undo.clear()
         kept = None
         if project is not None:
             self.plan = Plan.from_json(project["plan"])
             self.report = project.get("report")
             self.project = Path(project["path"]) if self.report else None
-            self.measurements.add(times_of(self.report, self.client.hello), of_run=True)
         else:
             kept = self.home.kept_plan(self.address)
             self.plan = kept or Plan(model=self.address)
+        self.measuring.begin(times_of(self.report, self.client.hello))
         first = info.prunable[:1] or info.layers[:1]
         self.selection = tuple(layer.path for layer in first)
         self.current = self.selection[0] if self.selection else None
@@ -353,88 +349,38 @@ class Session(QObject):
                 self._interrupted = None
                 self.report, self.project = event.result, out
                 # Times of the run before this one say nothing of this one.
-                self.measurements.forget_run()
+                self.measuring.found.forget_run()
                 self.masks_changed.emit()
                 self.run_changed.emit()
             elif isinstance(event, events.Failed) and event.consent:
                 self._interrupted = None
                 self.data_consent_needed.emit(data, event.message)
             elif isinstance(event, events.Failed):
-                self._tell_failure(event)
+                self.faults.tell_failure(event)
 
         params = {"plan": plan.to_json(), "out": str(out), "device": "auto", "resume": resume}
         params["trust_data"] = data in self._agreed
         number = out.name.rpartition("-")[2]
         self._jobs.start("prune", params, f"Run {number} · {title(plan)}", ended)
 
-    def want(self, wanted: Wanted) -> None:
-        """What is measured from now on, unless something else is asked for."""
-        self.wanted = wanted
-        self.wanted_changed.emit()
-
-    def show_pair(self, cell: Cell) -> None:
-        """Bring a measured pair, dense and what ran, before the person's eyes."""
-        self.pair = cell
-        self.pair_changed.emit()
-
     def measure(self, **asked: Any) -> None:
         """Time dense against sparse: what is wanted, but for what is `asked` by the engine's names.
 
         Cells come one by one, and what can't be measured as rows with an error.
         """
-        if self._refused("measure"):
-            return
-        params = {**self.wanted.params(self.selection, self.report is not None), **asked}
-        of_run = self.report is not None and params["patterns"] is None
-        begun, count = time.monotonic(), 0
+        if not self._refused("measure"):
+            self.measuring.start(asked, self.selection, self.report is not None, self.project)
 
-        def measured(event: events.Event) -> None:
-            nonlocal count
-            if isinstance(event, events.LayerDone):
-                count += not event.values.get("cached")
-                self.measurements.add([event.values], of_run)
-                self.measurements.seconds = (time.monotonic() - begun) / max(count, 1)
-
-        def ended(event: events.Event) -> None:
-            if isinstance(event, events.Finished):
-                self._measured(event.result, of_run)
-            elif isinstance(event, events.Failed):
-                self._tell_failure(event)
-
-        sizes = ", ".join(map(str, params.get("batches") or [params["batch"]]))
-        self._jobs.start("measure", params, f"Measure, batch {sizes}", ended, on_event=measured)
-
-    def _measured(self, result: dict[str, Any], of_run: bool) -> None:
-        self.measurements.add((*result["cells"], *result.get("failed", ())), of_run)
-        self.measurements.machine = result["machine"]
-        if of_run and self.project is not None:
-            try:
-                self.report = keep_times(self.project, self.measurements)
-            except (BadInput, OSError) as error:
-                self.notice.emit(f"The times could not be kept with the run: {error}", "warning")
-        if result.get("table"):
-            self.notice.emit(f"Saved the latency table in {result['table']}", "info")
-        self.run_changed.emit()
+    def _times_kept(self, report: dict[str, Any]) -> None:
+        self.report = report
 
     def export(self, format: str, path: Path, level: float | None = None) -> None:
         """Write the last run's model as ``onnx``, ``safetensors``, ``compressed`` or ``nested``.
 
         `level` is one of the run's nested levels, None its loosest.
         """
-        if self._refused("export"):
-            return
-
-        def ended(event: events.Event) -> None:
-            if isinstance(event, events.Finished):
-                self.export_result = event.result
-                self.exported.emit(event.result)
-            elif isinstance(event, events.Failed):
-                message = FAULT if event.detail else event.message
-                self.export_result = {"error": message, "path": str(path)}
-                self.exported.emit(self.export_result)
-
-        params = {"project": str(self.project), "format": format, "out": str(path), "level": level}
-        self._jobs.start("export", params, f"Exporting {path.name}", ended, shown=False)
+        if not self._refused("export"):
+            self.exporting.start(self.project, format, path, level)
 
     def cancel(self) -> None:
         """Stop the job that is under way; finished work stays in its checkpoint."""
@@ -467,7 +413,7 @@ class Session(QObject):
         """Start a fresh engine and open the model in it again."""
         self._jobs.lost("The engine was restarted.")
         self._crashes.clear()
-        self.details.clear()
+        self.faults.details.clear()
         self._lose_masks()
         self.client.restart()
         self._reopen()
@@ -488,12 +434,12 @@ class Session(QObject):
         self._jobs.lost(reason)
         self._lose_masks()
         if not was_ready or self._crashes.too_many():
-            self._tell_fault(f"{reason} The plan is safe.", self.client.last_words)
+            self.faults.tell(f"{reason} The plan is safe.", self.client.last_words)
             return
         self.client.start()
         self._reopen()
         text = f"{reason} It was restarted; the plan is as you left it."
-        self._tell_fault(text, self.client.last_words)
+        self.faults.tell(text, self.client.last_words)
 
     def _lose_masks(self) -> None:
         """What a run that did not finish had masked is gone with its engine."""
@@ -501,21 +447,7 @@ class Session(QObject):
         self.masks_changed.emit()
 
     def _faulted(self, message: str) -> None:
-        """A question met a fault of the engine's: said once, though many panels ask."""
-        lines = (*self.client.stderr, message)
-        known = self.details.get(FAULT, ())
-        if known[-1:] != lines[-1:]:
-            self._tell_fault(FAULT, lines)
-
-    def _tell_failure(self, event: events.Failed) -> None:
-        if event.detail:
-            self._tell_fault(FAULT, event.detail.splitlines())
-        else:
-            self.notice.emit(event.message, "error")
-
-    def _tell_fault(self, text: str, lines: Iterable[str]) -> None:
-        self.details[text] = tuple(lines)
-        self.notice.emit(text, "error")
+        self.faults.tell_once((*self.client.stderr, message))
 
     def _reopen(self) -> None:
         if self.info is not None:

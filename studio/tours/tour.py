@@ -261,7 +261,7 @@ class Tour(SparseSteps):
         self.driver.shoot("ask", self.driver.find("ask_panel"))
         self.driver.click_name("ask_go")
         self.driver.wait("measuring begins", lambda: self.session.run.kind == "measure")
-        found = self.session.measurements
+        found = self.session.measuring.found
         self.driver.wait("bars appear", lambda: len(found.cells) >= 4, 60)
         self.driver.shoot("measuring", settle=False)
         self.driver.wait("measuring ends", lambda: not self.session.run.active, 180)
@@ -275,7 +275,7 @@ class Tour(SparseSteps):
         index = tree.filter.mapFromSource(tree.layers.index_of(_LAYER)).siblingAtColumn(VERDICT)
         self._see(index.data() != UNKNOWN, f"{_LAYER} has a verdict")
         self.driver.click(tree.viewport(), tree.visualRect(index).center())
-        pair = self.session.pair
+        pair = self.session.measuring.pair
         self._see(pair is not None and pair["layer"] == _LAYER, "its pair is shown")
         self.driver.shoot("verdict")
 
@@ -315,10 +315,10 @@ class Tour(SparseSteps):
             self.driver.keys(field, str(self.out / file))
             if name == "onnx":
                 self.driver.shoot("export", dialog)
-            self.session.export_result = None
+            self.session.exporting.result = None
             self.driver.click_name("export_go")
-            self.driver.wait(f"{name} is read back", lambda: self.session.export_result, 120)
-            result: dict[str, Any] = self.session.export_result or {}
+            self.driver.wait(f"{name} is read back", lambda: self.session.exporting.result, 120)
+            result: dict[str, Any] = self.session.exporting.result or {}
             self._see(
                 result.get("equal") is True, f"{name} reads back equal: {result.get('error')}"
             )

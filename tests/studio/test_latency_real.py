@@ -41,11 +41,13 @@ def test_a_verdict_in_the_tree_leads_to_the_pair_that_was_measured(window, opene
     assert tree.isColumnHidden(VERDICT)
     opened.select([path])
     opened.set_rule([path], group())
-    opened.want(opened.wanted.__class__(of="selected", patterns=("group",), sparsities=(0.5,)))
+    opened.measuring.want(
+        opened.measuring.wanted.__class__(of="selected", patterns=("group",), sparsities=(0.5,))
+    )
     QTest.mouseClick(child(window, QPushButton, "measure_button"), LEFT)
-    qtbot.waitUntil(lambda: bool(opened.measurements.cells), timeout=60_000)
+    qtbot.waitUntil(lambda: bool(opened.measuring.found.cells), timeout=60_000)
     quiet(opened, qtbot)
-    (cell,) = opened.measurements.of_layer(path)
+    (cell,) = opened.measuring.found.of_layer(path)
     assert cell["q1_ms"] <= cell["ms"] <= cell["q3_ms"]
     assert not tree.isColumnHidden(VERDICT)
     index = click_verdict(tree, path)
@@ -84,7 +86,7 @@ def test_steps_and_sparsities_of_a_layer_come_from_the_engine(window, opened, qt
 def test_cancel_keeps_what_was_measured(window, opened, qtbot):
     window.canvas.show_tab("Latency")
     QTest.mouseClick(window.canvas.latency.button, LEFT)
-    qtbot.waitUntil(lambda: len(opened.measurements.cells) >= 2, timeout=60_000)
+    qtbot.waitUntil(lambda: len(opened.measuring.found.cells) >= 2, timeout=60_000)
     QTest.mouseClick(child(window, QPushButton, "run_cancel"), LEFT)
     quiet(opened, qtbot)
     assert opened.run.state == "cancelled"
@@ -111,4 +113,4 @@ def test_times_stay_with_the_run_and_make_it_a_point(window, opened, qtbot):
     opened.open(str(opened.project))
     qtbot.waitUntil(lambda: bool(opened.busy), timeout=5_000)
     quiet(opened, qtbot)
-    assert opened.measurements.whole["ms"] == kept["cells"][1]["ms"]
+    assert opened.measuring.found.whole["ms"] == kept["cells"][1]["ms"]

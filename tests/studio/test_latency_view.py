@@ -65,7 +65,7 @@ CELLS = (
 
 
 def give(canvas, cells=CELLS, of_run=False):
-    canvas.session.measurements.add(cells, of_run)
+    canvas.session.measuring.found.add(cells, of_run)
     canvas.session.run_changed.emit()
 
 
@@ -160,8 +160,8 @@ def test_a_pair_that_is_asked_for_is_opened_in_sight(canvas, qtbot):
     many = [cell(f"l{n}", "group", 0.5, 1.0, 0.5) for n in range(60)]
     give(canvas, (*many, *CELLS, cell("conv", "group", 0.5, 4.0, 3.0, batch=8)))
     canvas.show_tab("Weights")
-    wanted = canvas.session.measurements.of_layer("conv")[0]
-    canvas.session.show_pair(wanted)
+    wanted = canvas.session.measuring.found.of_layer("conv")[0]
+    canvas.session.measuring.show_pair(wanted)
     view = canvas.latency
     assert canvas.tabs.tabText(canvas.tabs.currentIndex()) == "Latency"
     assert view.setting == (1, "float32", "cpu"), "not the latest, but the pair's own"
@@ -200,7 +200,7 @@ def test_over_sparsity_a_click_on_a_point_shows_its_pair(canvas):
     point = plot.series[1].points[1]
     click(plot, plot.place_of(point).toPoint())
     assert canvas.latency.mode == "Layers"
-    assert canvas.latency.layers.opened == {key(canvas.session.measurements.of_layer("conv")[0])}
+    assert canvas.latency.layers.opened == {key(canvas.session.measuring.found.of_layer("conv")[0])}
 
 
 def test_the_whole_model_over_sparsity_is_one_chip_away(canvas):

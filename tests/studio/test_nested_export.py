@@ -59,11 +59,11 @@ def test_all_levels_or_one_are_exported(pruned, qtbot, tmp_path):
     assert not dialog.level.isEnabled()
 
     def written(name):
-        pruned.export_result = None
+        pruned.exporting.result = None
         dialog.path.setText(str(tmp_path / name))
         QTest.keyClick(dialog, Qt.Key.Key_Return)
-        wait_for(qtbot, lambda: pruned.export_result and not pruned.busy)
-        assert pruned.export_result["equal"] is True
+        wait_for(qtbot, lambda: pruned.exporting.result and not pruned.busy)
+        assert pruned.exporting.result["equal"] is True
         return tmp_path / name
 
     path = written("m.nested.safetensors")

@@ -503,11 +503,11 @@ def test_measured_cells_reach_the_card(panel, session):
     session.set_sparsity_live(["conv2"], 0.6)
     head = child(panel, QLabel, "speed_card_head")
     assert head.text() == "Not measured yet"
-    session.measurements.add([cell(0.4, 0.58)], of_run=False)
+    session.measuring.found.add([cell(0.4, 0.58)], of_run=False)
     session.run_changed.emit()
     assert head.text() == "Group at 60\N{NO-BREAK SPACE}% runs 1.6x faster than dense here"
     shown = []
-    session.pair_changed.connect(lambda: shown.append(session.pair["kept"]))
+    session.measuring.pair_changed.connect(lambda: shown.append(session.measuring.pair["kept"]))
     click(child(panel, QPushButton, "speed_card_pair"))
     assert shown == [0.4]
     button = child(panel, QPushButton, "speed_card_action")

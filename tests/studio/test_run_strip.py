@@ -223,7 +223,7 @@ def test_folding_away_keeps_the_head(strip, session):
 
 def test_measuring_shows_speed_instead_of_sparsity(strip, session):
     cells = [measured.cell(path, "group", 0.4, 1.0, ms) for path, ms in (("a", 2.0), ("b", 0.5))]
-    session.measurements.add(cells, of_run=False)
+    session.measuring.found.add(cells, of_run=False)
     play(session, [events.Started("Measure, batch 1", 3), events.Progress(1, 3, "b")], "measure")
     assert [(bar.path, bar.value, bar.asked) for bar in strip._bars.bars] == [
         ("a", 0.5, 1.0),

@@ -60,6 +60,6 @@ def test_measure_beside_the_choice_fills_the_speed_card(panel, opened, qtbot):
     qtbot.waitUntil(lambda: not opened.busy, timeout=60_000)
     assert button.text() == "Measure again"
     shown = []
-    opened.pair_changed.connect(lambda: shown.append(opened.pair))
+    opened.measuring.pair_changed.connect(lambda: shown.append(opened.measuring.pair))
     QTest.mouseClick(panel._cards.pair, Qt.MouseButton.LeftButton)
     assert [(c["layer"], c["pattern"], c["kept"]) for c in shown] == [(path, "group", 0.5)]

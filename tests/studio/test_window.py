@@ -125,15 +125,15 @@ def test_prune_and_export_by_clicks(open_window, session, qtbot, tmp_path):
     QTest.mouseClick(choice, Qt.MouseButton.LeftButton, pos=QPoint(40, 10))
     dialog.path.setText(str(tmp_path / "m.compressed.safetensors"))
     click(dialog, "export_go")
-    wait_for(qtbot, lambda: session.export_result)
-    assert session.export_result["equal"] is True
+    wait_for(qtbot, lambda: session.exporting.result)
+    assert session.exporting.result["equal"] is True
     assert (tmp_path / "m.compressed.safetensors").exists()
     assert "equal" in dialog.findChild(object, "export_verdict").text()
-    session.export_result = None
+    session.exporting.result = None
     wait_for(qtbot, lambda: not session.busy)
     dialog.path.setText("/nonexistent/folder/m.safetensors")
     click(dialog, "export_go")
-    wait_for(qtbot, lambda: session.export_result)
+    wait_for(qtbot, lambda: session.exporting.result)
     assert "no such folder" in dialog.findChild(object, "export_facts").text()
     click(dialog, "export_close")
 
@@ -290,8 +290,8 @@ def test_an_export_asks_before_it_writes_over_a_file(open_window, session, qtbot
     click(dialog, "export_go")
     boxes = dialog.findChildren(QMessageBox, "overwrite_dialog")
     QTest.mouseClick(boxes[-1].findChild(QPushButton, "overwrite_yes"), Qt.MouseButton.LeftButton)
-    wait_for(qtbot, lambda: session.export_result)
-    assert session.export_result["equal"] is True
+    wait_for(qtbot, lambda: session.exporting.result)
+    assert session.exporting.result["equal"] is True
     click(dialog, "export_close")
 
 

@@ -133,8 +133,8 @@ class MainWindow(QMainWindow):
         session.undo.cleanChanged.connect(self._show_title)
         session.notice.connect(self._tell)
         session.busy_changed.connect(self._busy_changed)
-        session.consent_needed.connect(self._ask_consent)
-        session.data_consent_needed.connect(self._ask_data_consent)
+        session.opening.consent_needed.connect(self._ask_consent)
+        session.pruning.consent_needed.connect(self._ask_data_consent)
         self.plan.help_wanted.connect(self._show_guide)
         self._mark_theme()
 
@@ -213,7 +213,7 @@ class MainWindow(QMainWindow):
         from .look.dialogs import ask_data_consent
 
         def agreed() -> None:
-            self.session.agree_to_data(address)
+            self.session.pruning.agree_to_data(address)
             self.session.prune()
 
         ask_data_consent(self, message, agreed)

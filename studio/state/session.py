@@ -10,7 +10,6 @@ from typing import Any
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QUndoStack
 
-from ...engine import events
 from ...engine.info import ModelInfo
 from ...engine.plan import Plan, Rule
 from ...engine.project import save_as
@@ -23,8 +22,10 @@ from .home import Home, default_home
 from .jobs import Jobs
 from .kept_times import times_of
 from .measuring import Measuring
+from .opening import Opening
 from .past_run import run_of, steps_per_epoch
 from .plan_edits import PlanCommand, describe, title, with_sparsity
+from .pruning import Pruning
 from .run_state import RunState
 from .why_not import engine_words, why_not
 
@@ -34,9 +35,9 @@ class Session(QObject):
 
     `info` is None until a model is open. `selection` holds layer paths, `current` the one that the
     canvas shows, `marked` those that something under the pointer speaks of. `report` is the last
-    run's result, `project` its folder. `measuring`, `exporting` and `faults` are parts with state
-    and signals of their own. `masks_lost` says that the engine with a stopped run's masks has gone.
-    `busy` says in words what keeps the engine from starting something else.
+    run's result, `project` its folder. `opening`, `pruning`, `measuring`, `exporting` and `faults`
+    are parts with state and signals of their own. `masks_lost` says that the engine with a stopped
+    run's masks has gone. `busy` says in words what keeps the engine from starting something else.
     """
 
     model_changed = Signal()
@@ -48,8 +49,6 @@ class Session(QObject):
     masks_changed = Signal()
     busy_changed = Signal()
     notice = Signal(str, str)
-    consent_needed = Signal(str, str)
-    data_consent_needed = Signal(str, str)
 
     def __init__(
         self,
@@ -70,12 +69,8 @@ class Session(QObject):
         self.report: dict[str, Any] | None = None
         self.project: Path | None = None
         self.busy = ""
-        self._arch: str | None = None
-        self._trust = False
-        self._agreed: set[str] = set()
         self._assigned = Assigned(self.plan, None)
         self._gesture = 0
-        self._interrupted: tuple[Path, Plan] | None = None
         self._resume_wanted = False
         self.masks_lost = False
         self._was_ready = self.client.state == "ready"
@@ -83,14 +78,20 @@ class Session(QObject):
         self._jobs = Jobs(self.client, self)
         self._jobs.changed.connect(self._job_changed)
         self._jobs.masks.connect(self.masks_changed)
-        self.exporting = Exporting(self._jobs, self)
-        self.measuring = Measuring(self._jobs, self)
-        self.measuring.measured.connect(self.run_changed)
-        self.measuring.kept.connect(self._times_kept)
-        self.measuring.notice.connect(self.notice)
         self.faults = Faults(self)
         self.faults.notice.connect(self.notice)
-        self.measuring.failed.connect(self.faults.tell_failure)
+        self.opening = Opening(self._jobs, self)
+        self.opening.opened.connect(self._opened)
+        self.opening.reopened.connect(self._reopened)
+        self.pruning = Pruning(self._jobs, self)
+        self.pruning.finished.connect(self._pruned)
+        self.measuring = Measuring(self._jobs, self)
+        self.measuring.kept.connect(self._times_kept)
+        self.measuring.measured.connect(self.run_changed)
+        self.measuring.notice.connect(self.notice)
+        for part in (self.opening, self.pruning, self.measuring):
+            part.failed.connect(self.faults.tell_failure)
+        self.exporting = Exporting(self._jobs, self)
         self.client.state_changed.connect(self._engine_state)
         self.client.died.connect(self._engine_died)
         self.client.faulted.connect(self._faulted)
@@ -138,11 +139,8 @@ class Session(QObject):
     @property
     def can_resume(self) -> bool:
         """Whether the last run stopped early and left a checkpoint, and an engine can go on."""
-        if self._interrupted is None or self.run.active:
-            return False
-        if self.engine_state not in ("starting", "ready"):
-            return False
-        return (self._interrupted[0] / "checkpoint.pt").exists()
+        can_run = not self.run.active and self.engine_state in ("starting", "ready")
+        return can_run and self.pruning.has_checkpoint
 
     @property
     def steps_per_epoch(self) -> int | None:
@@ -183,26 +181,7 @@ class Session(QObject):
             return
         if Path(address).exists():
             address = str(Path(address).resolve())
-        self._open(address, arch, trust, again=False, plan=plan)
-
-    def _open(
-        self, address: str, arch: str | None, trust: bool, *, again: bool, plan: Plan | None = None
-    ) -> None:
-        def ended(event: events.Event) -> None:
-            if isinstance(event, events.Finished):
-                if again:
-                    self._reopened()
-                else:
-                    self._trust = trust
-                    self._opened(address, arch, event.result, plan)
-            elif isinstance(event, events.Failed) and event.consent:
-                self.consent_needed.emit(address, event.message)
-            elif isinstance(event, events.Failed):
-                self.faults.tell_failure(event)
-
-        params = {"address": address, "arch": arch, "trust": trust}
-        name = Path(address).name or address
-        self._jobs.start("open", params, f"Opening {name}", ended, shown=False)
+        self.opening.start(address, arch, trust, plan)
 
     def _reopened(self) -> None:
         self.masks_changed.emit()
@@ -210,15 +189,12 @@ class Session(QObject):
             self._resume_wanted = False
             self.resume_run()
 
-    def _opened(
-        self, address: str, arch: str | None, result: dict[str, Any], plan: Plan | None = None
-    ) -> None:
+    def _opened(self, result: dict[str, Any], plan: Plan | None) -> None:
         self.keep_plan()
         info = ModelInfo.from_json(result["info"])
         project = result.get("project")
-        self.info, self._arch = info, arch
-        self.address = info.model
-        self.report = self.project = self.exporting.result = self._interrupted = None
+        self.info, self.address = info, info.model
+        self.report = self.project = self.exporting.result = self.pruning.interrupted = None
         self.undo.clear()
         kept = None
         if project is not None:
@@ -298,7 +274,7 @@ class Session(QObject):
 
         Raises BadInput for a folder that holds something else.
         """
-        save_as(path, self.address, self._arch, self.plan, self.project)
+        save_as(path, self.address, self.opening.arch, self.plan, self.project)
         self.undo.setClean()
         self.notice.emit(f"Saved the project in {path}", "info")
 
@@ -324,44 +300,24 @@ class Session(QObject):
 
     def prune(self) -> None:
         """Run the plan into a fresh project folder."""
-        if self._refused("prune") or self.info is None:
-            return
-        self._prune(self.home.new_run(self.info.name), self.plan, resume=False)
+        if not self._refused("prune") and self.info is not None:
+            self.masks_lost = False
+            self.pruning.start(self.home.new_run(self.info.name), self.plan)
 
     def resume_run(self) -> None:
         """Go on with the run that was cancelled or whose engine died, from its checkpoint."""
         if self._jobs.kind == "open":
             self._resume_wanted = True  # a fresh engine is still reading the model
-        elif self._interrupted is not None and not self._refused("open"):
-            self._prune(*self._interrupted, resume=True)
+        elif self.pruning.interrupted is not None and not self._refused("open"):
+            self.masks_lost = False
+            self.pruning.start(*self.pruning.interrupted, resume=True)
 
-    def agree_to_data(self, address: str) -> None:
-        """Let runs call the loader at this address, until the studio is closed."""
-        self._agreed.add(address)
-
-    def _prune(self, out: Path, plan: Plan, resume: bool) -> None:
-        self._interrupted = (out, plan)
-        self.masks_lost = False
-        data = (plan.training.data if plan.training else None) or ""
-
-        def ended(event: events.Event) -> None:
-            if isinstance(event, events.Finished):
-                self._interrupted = None
-                self.report, self.project = event.result, out
-                # Times of the run before this one say nothing of this one.
-                self.measuring.found.forget_run()
-                self.masks_changed.emit()
-                self.run_changed.emit()
-            elif isinstance(event, events.Failed) and event.consent:
-                self._interrupted = None
-                self.data_consent_needed.emit(data, event.message)
-            elif isinstance(event, events.Failed):
-                self.faults.tell_failure(event)
-
-        params = {"plan": plan.to_json(), "out": str(out), "device": "auto", "resume": resume}
-        params["trust_data"] = data in self._agreed
-        number = out.name.rpartition("-")[2]
-        self._jobs.start("prune", params, f"Run {number} · {title(plan)}", ended)
+    def _pruned(self, report: dict[str, Any], folder: Path) -> None:
+        self.report, self.project = report, folder
+        # Times of the run before this one say nothing of this one.
+        self.measuring.found.forget_run()
+        self.masks_changed.emit()
+        self.run_changed.emit()
 
     def measure(self, **asked: Any) -> None:
         """Time dense against sparse: what is wanted, but for what is `asked` by the engine's names.
@@ -452,4 +408,4 @@ class Session(QObject):
     def _reopen(self) -> None:
         if self.info is not None:
             address = str(self.project) if self.project is not None else self.address
-            self._open(address, self._arch, self._trust, again=True)
+            self.opening.again(address)

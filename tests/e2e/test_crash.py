@@ -66,7 +66,7 @@ def test_a_killed_engine_comes_back_and_the_run_resumes_to_the_same_masks(window
     plan, pid = session.plan, session.client.hello["pid"]
 
     click(window, "prune_button")
-    out = session._interrupted[0]
+    out = session.pruning.interrupted[0]
     wait_for(qtbot, lambda: (out / "checkpoint.pt").exists() or not session.run.active)
     assert session.run.active, session.run
     os.kill(pid, signal.SIGKILL)

@@ -101,7 +101,7 @@ def test_a_layer_that_goes_frees_the_branch_before_it():
 def session(qtbot, tmp_path):
     theme.apply(QApplication.instance(), "dark")
     made = Session(EngineClient([sys.executable, "-c", ""]), home=tmp_path)
-    made._opened(INFO.model, None, {"info": INFO.to_json(), "project": None})
+    made.opening.opened.emit({"info": INFO.to_json(), "project": None}, None)
     yield made
     made.close()
 

@@ -72,7 +72,7 @@ def session(qtbot, tmp_path):
 
 @pytest.fixture
 def panel(session, qtbot):
-    session._opened(INFO.model, None, {"info": INFO.to_json(), "project": None})
+    session.opening.opened.emit({"info": INFO.to_json(), "project": None}, None)
     session.select(["conv2"])
     made = PlanPanel(session)
     qtbot.addWidget(made)

@@ -53,7 +53,7 @@ RUN = [
 def session(qtbot, tmp_path):
     theme.apply(QApplication.instance(), "light")
     made = Session(EngineClient([sys.executable, "-c", ""]), home=tmp_path)
-    made._opened(INFO.model, None, {"info": INFO.to_json(), "project": None})
+    made.opening.opened.emit({"info": INFO.to_json(), "project": None}, None)
     rule = Rule("", PATTERNS.parse("group"), CRITERIA.parse("magnitude"), 0.6)
     made.set_rule(["a", "b"], rule)
     yield made
@@ -351,7 +351,7 @@ REPORT = {
 
 def test_the_curves_of_a_project_s_run_are_there_when_it_is_opened(strip, session, tmp_path):
     project = {"plan": session.plan.to_json(), "report": REPORT, "path": str(tmp_path)}
-    session._opened(INFO.model, None, {"info": INFO.to_json(), "project": project})
+    session.opening.opened.emit({"info": INFO.to_json(), "project": project}, None)
     assert text(strip, "run_title") == "Last run · group 60 %"
     assert strip._panes.isVisible()
     assert strip._curve._accuracy == [(40, 0.95), (80, 0.96)]
@@ -362,7 +362,7 @@ def test_the_curves_of_a_project_s_run_are_there_when_it_is_opened(strip, sessio
     log = strip.findChild(QPlainTextEdit, "run_log").toPlainText()
     assert log.splitlines() == ["a keeps 1 empty output", "80 training steps in 3.2 s"]
     assert {"run_report", "run_again"} <= set(buttons(strip))
-    session._opened(INFO.model, None, {"info": INFO.to_json(), "project": None})
+    session.opening.opened.emit({"info": INFO.to_json(), "project": None}, None)
     assert text(strip, "run_title").startswith("No run yet.")
 
 
@@ -377,6 +377,6 @@ def test_how_long_a_pass_over_the_data_is_known_from_the_last_run(session):
 def test_a_report_of_an_older_version_opens_without_curves(strip, session, tmp_path):
     old = {key: value for key, value in REPORT.items() if key != "history"}
     project = {"plan": session.plan.to_json(), "report": old, "path": str(tmp_path)}
-    session._opened(INFO.model, None, {"info": INFO.to_json(), "project": project})
+    session.opening.opened.emit({"info": INFO.to_json(), "project": project}, None)
     assert text(strip, "accuracy_value") == "96.0 % · dense 99.4 %"
     assert not strip._mask_pane.isVisible()

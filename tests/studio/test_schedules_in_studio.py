@@ -45,7 +45,7 @@ def session(request, qtbot, tmp_path):
     theme.apply(QApplication.instance(), "dark")
     made = Session(EngineClient([sys.executable, "-c", ""]), home=tmp_path)
     info = replace(INFO, data=request.param)
-    made._opened(info.model, None, {"info": info.to_json(), "project": None})
+    made.opening.opened.emit({"info": info.to_json(), "project": None}, None)
     made.select(["a"])
     made.set_rule(["a", "b"], Rule("*", PATTERNS.parse("element"), CRITERIA.parse("random"), 0.5))
     yield made

@@ -41,7 +41,7 @@ INFO = ModelInfo(
 def session(qtbot, tmp_path):
     theme.apply(QApplication.instance(), "dark")
     made = Session(EngineClient([sys.executable, "-c", ""]), home=tmp_path)
-    made._opened(INFO.model, None, {"info": INFO.to_json(), "project": None})
+    made.opening.opened.emit({"info": INFO.to_json(), "project": None}, None)
     made.select(["middle"])
     yield made
     made.close()

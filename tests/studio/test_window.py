@@ -380,7 +380,7 @@ def test_zeros_that_a_model_came_with_are_offered_to_be_kept(window, session, qt
     sparse = [replace(la, density=0.4) if la.prunable else la for la in session.info.layers]
     count = len(session.info.prunable)
     info = replace(session.info, layers=tuple(sparse))
-    session._opened("sample:digits-resnet", None, {"info": info.to_json(), "project": None})
+    session.opening.opened.emit({"info": info.to_json(), "project": None}, None)
     assert window.notice.text == f"{count} layers have zeros already. Keep them pruned?"
     assert window.notice.level == "info"
     click(window, "notice_zeros")

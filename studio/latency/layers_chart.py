@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QFont, QFontMetricsF, QKeyEvent, QMouseEvent, QPainter, QPen
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QKeyEvent, QMouseEvent, QPainter
 from PySide6.QtWidgets import QWidget
 
 from ..look import theme as themes
 from ..look.theme import Theme
+from .columns import Columns
 from .plot import KEY, MARGIN, Plot, dense_colour, milliseconds, paint_key, words
 from .rows import ROLES, Row
 
@@ -100,7 +100,7 @@ class LayersChart(Plot):
                 self._draw_row(painter, number, box, columns[row.whole], look)
             y += height
 
-    def _columns(self, width: float) -> dict[bool, _Columns]:
+    def _columns(self, width: float) -> dict[bool, Columns]:
         """The columns of whole models and of layers, each with a scale of its own."""
         names, small = QFontMetricsF(themes.font(13)), QFontMetricsF(themes.font(11))
         longest = max(
@@ -114,11 +114,11 @@ class LayersChart(Plot):
         for whole in (True, False):
             most = max((row.longest for row in self.rows if row.whole is whole), default=0.0)
             limit = most * _ROOM or 1.0
-            scales[whole] = _Columns(left, room / limit, limit)
+            scales[whole] = Columns(left, room / limit, limit)
         return scales
 
     def _draw_row(
-        self, painter: QPainter, number: int, box: QRectF, columns: _Columns, look: Theme
+        self, painter: QPainter, number: int, box: QRectF, columns: Columns, look: Theme
     ) -> None:
         row, left = self.rows[number], columns.left
         if row.cell["layer"] is not None and row.cell["layer"] == self._current:
@@ -174,7 +174,7 @@ class LayersChart(Plot):
         painter.restore()
 
     def _draw_pair(
-        self, painter: QPainter, row: Row, middle: float, columns: _Columns, look: Theme
+        self, painter: QPainter, row: Row, middle: float, columns: Columns, look: Theme
     ) -> None:
         cell, colour = row.cell, look.colour(ROLES[row.kind])
         thick = 11.0 if row.whole else 8.0
@@ -183,8 +183,8 @@ class LayersChart(Plot):
             ("", colour, middle + 1.5),
         ):
             values = cell[f"{name}ms"], cell.get(f"{name}q1_ms"), cell.get(f"{name}q3_ms")
-            _bar(painter, columns, top, thick, values, paint, look)
-        end = columns.left + min(columns.limit, row.slowest) * columns.scale + 12
+            columns.paint(painter, top, thick, values, paint, look)
+        end = columns.end(row.slowest) + 12
         painter.setFont(themes.font(12, QFont.Weight.DemiBold))
         ink = {"same": "text", "busy": "amber"}.get(row.kind, ROLES[row.kind])
         painter.setPen(look.colour(ink))
@@ -195,7 +195,7 @@ class LayersChart(Plot):
         words(painter, QPointF(end, middle + 13), row.times, look.colour("dim"))
 
     def _draw_opened(
-        self, painter: QPainter, row: Row, top: float, columns: _Columns, look: Theme
+        self, painter: QPainter, row: Row, top: float, columns: Columns, look: Theme
     ) -> None:
         metrics = QFontMetricsF(themes.font(11))
         quiet = QColor(look.mix(look.dim, look.bg, 0.35))
@@ -206,8 +206,8 @@ class LayersChart(Plot):
             )
             words(painter, QPointF(MARGIN + 12, base), name, look.colour("dim"))
             values = one["ms"], one.get("q1_ms"), one.get("q3_ms")
-            _bar(painter, columns, base - 8, 6, values, quiet, look)
-            end = columns.left + min(columns.limit, max(one["ms"], one["q3_ms"])) * columns.scale
+            columns.paint(painter, base - 8, 6, values, quiet, look)
+            end = columns.end(max(one["ms"], one["q3_ms"]))
             cut = "» " if one["ms"] > columns.limit else ""
             ratio = row.cell["dense_ms"] / one["ms"]
             text = f"{cut}{milliseconds(one['ms'])} ms · {ratio:.2f}×"
@@ -267,42 +267,6 @@ class LayersChart(Plot):
             self.toggle(self._focused)
         else:
             super().keyPressEvent(event)
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Where bars begin, pixels of a millisecond, and the longest time that there is room for.
-
-    A candidate that lost badly, or a whisker of a busy machine, would make all else a dot: it is
-    cut there.
-    """
-
-    left: float
-    scale: float
-    limit: float
-
-
-def _bar(
-    painter: QPainter, columns: _Columns, top: float, thick: float,
-    values: tuple[float, float | None, float | None], colour: QColor, look: Theme,
-) -> None:  # fmt: skip
-    """A bar as long as a median, with a whisker between the quartiles over its end."""
-    median, low, high = values
-    painter.save()
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(colour)
-    wide = max(2.0, min(median, columns.limit) * columns.scale)
-    painter.drawRoundedRect(QRectF(columns.left, top, wide, thick), 2, 2)
-    painter.restore()
-    if low is None or high is None or low > columns.limit or (high - low) * columns.scale < 3:
-        return
-    y = top + thick / 2
-    a, b = (columns.left + min(end, columns.limit) * columns.scale for end in (low, high))
-    painter.setPen(QPen(look.colour("text", 0.75), 1))
-    painter.drawLine(QPointF(a, y), QPointF(b, y))
-    for x in (a, b) if high <= columns.limit else (a,):
-        painter.drawLine(QPointF(x, y - thick / 4), QPointF(x, y + thick / 4))
 
 
 __all__ = ["LayersChart"]

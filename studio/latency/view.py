@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
 
-from ..look.widgets import hairline, label, named, wrapped
+from ..look.widgets import hairline, wrapped
 from ..state.cells import Cell, Setting, key, pattern_word, setting
 from ..state.kept_times import KnownRun, KnownRuns
 from ..state.session import Session
 from .bar import LatencyBar
+from .invitation import Empty, Invitation, empty_of
 from .layers_chart import LayersChart
 from .lines_plot import LinesPlot
 from .plot import Plot
@@ -26,15 +26,6 @@ SWEEP = (0.1, 0.25, 0.5, 0.75, 0.9)
 """Sparsities of a curve over sparsity."""
 BATCHES = (1, 8, 32, 64)
 _SPARSITY = 0.5
-
-
-@dataclass(frozen=True)
-class _Empty:
-    """What stands in place of a picture: a headline, what to do, and the button that does it."""
-
-    head: str
-    text: str
-    button: str = ""
 
 
 class LatencyView(QWidget):
@@ -60,8 +51,10 @@ class LatencyView(QWidget):
             "Batch": self.batch,
             "Trade-off": self.tradeoff,
         }
+        self._invitation = Invitation()
+        self.button = self._invitation.button
         self._stack = QStackedWidget()
-        for page in (*self._pages.values(), self._make_empty()):
+        for page in (*self._pages.values(), self._invitation):
             self._stack.addWidget(page)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -72,31 +65,13 @@ class LatencyView(QWidget):
         self._connect()
         self.refresh()
 
-    def _make_empty(self) -> QWidget:
-        empty = QWidget()
-        empty.setProperty("role", "stage")
-        empty.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self._head = label("", "strong", "latency_head")
-        self._text = label("", "dim", "latency_hint")
-        self._text.setWordWrap(True)
-        self._text.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        self._text.setFixedWidth(400)
-        self.button = named(QPushButton("Measure"), "latency_measure", "Measure latency")
-        self.button.clicked.connect(self.measure)
-        column = QVBoxLayout(empty)
-        column.setSpacing(8)
-        column.addStretch()
-        for widget in (self._head, self._text, self.button):
-            column.addWidget(widget, 0, Qt.AlignmentFlag.AlignHCenter)
-        column.addStretch()
-        return empty
-
     def _connect(self) -> None:
         session = self._session
         self.bar.mode_changed.connect(self.refresh)
         self.bar.whole_changed.connect(self.refresh)
         self.bar.setting_picked.connect(self._choose)
         self.bar.measure.clicked.connect(self.measure)
+        self.button.clicked.connect(self.measure)
         self.layers.picked.connect(lambda path: session.select((path,)))
         for plot in (self.sparsity, self.batch):
             plot.pair_picked.connect(session.measuring.show_pair)
@@ -150,26 +125,17 @@ class LatencyView(QWidget):
             "Sparsity": self._show_sparsity, "Batch": self._show_batch,
             "Trade-off": self._show_tradeoff,
         }[self.mode]()  # fmt: skip
-        empty = None if shown else self._empty()
-        self._stack.setCurrentIndex(len(self._pages) if empty else 0)
-        if empty is None:
-            self._stack.setCurrentWidget(self._pages[self.mode])
-        else:
-            self._head.setText(empty.head)
-            self._text.setText(empty.text)
-            self.button.setText(empty.button)
-            self.button.setVisible(bool(empty.button))
+        self._stack.setCurrentWidget(self._pages[self.mode] if shown else self._invitation)
         reason = self._session.why_not("measure")
         if not reason and layered and self._subject() is None and not self._whole():
             reason = "Select a layer that can be pruned"
-        words = self._empty().button or "Measure"
+        empty = self._empty()
+        words = empty.button or "Measure"
         self.bar.show_measure(words if layered and shown else "", reason)
         self.button.setEnabled(not reason)
         self.button.setToolTip(wrapped(reason or f"{words} on this machine  Ctrl+M"))
-        if empty is not None and reason and empty.button:
-            self._text.setText(f"{reason}.")
-        # A layout asks a wrapped label that lies in its middle for one line only.
-        self._text.setFixedHeight(max(self._text.heightForWidth(self._text.width()), 0))
+        if not shown:
+            self._invitation.say(empty, reason)
 
     def _show_layers(self) -> bool:
         session = self._session
@@ -209,36 +175,10 @@ class LatencyView(QWidget):
         )
         return bool(found)
 
-    def _empty(self) -> _Empty:
-        """What stands where the chosen picture has nothing to show."""
+    def _empty(self) -> Empty:
         subject = "the whole model" if self._whole() else self._subject() or "this layer"
-        match self.mode:
-            case "Steps":
-                text = "Times gather or im2col, select, the product and reshape apart."
-                return _Empty(f"No steps of {subject} are measured yet", text, "Measure the steps")
-            case "Sparsity":
-                text = (
-                    "Each pattern at several sparsities against dense, and from which on it pays."
-                )
-                head = f"No times of {subject} over sparsity yet"
-                return _Empty(head, text, "Measure over sparsity")
-            case "Batch":
-                text = "Small batches and large ones can differ in what is faster."
-                head = f"No times of {subject} over batch sizes yet"
-                return _Empty(head, text, "Measure over batch sizes")
-            case "Trade-off":
-                text = (
-                    "Every run of this model is a point here once it has an accuracy and a time: "
-                    "prune with data, then press Measure. A click on a point opens its run."
-                )
-                lacking = missing(self._runs(), self.setting)
-                text += f"\n{lacking[:1].upper() + lacking[1:]}." if lacking else ""
-                return _Empty("No run with accuracy and time yet", text)
-        text = (
-            "Measuring times each layer, dense and with its pattern, on this machine. "
-            "What is not faster stays dense."
-        )
-        return _Empty("Nothing is measured yet", text, "Measure")
+        lacking = missing(self._runs(), self.setting) if self.mode == "Trade-off" else ""
+        return empty_of(self.mode, subject, lacking)
 
     def _runs(self) -> list[KnownRun]:
         return self._known.of(self._session.address, self._session.run_folders())

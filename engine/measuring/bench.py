@@ -11,7 +11,7 @@ from ...kernels.dispatch.calls import recorded
 from ...kernels.dispatch.candidates import MAY_WIN, Limits
 from ...kernels.dispatch.peaks import Peaks, peaks
 from ...kernels.dispatch.race import DENSE
-from ...kernels.dispatch.stopwatch import Answer, Stopwatch
+from ...kernels.dispatch.stopwatch import Stopwatch
 from ...kernels.modules.work import Work, work
 from ..dependencies import Channels, trace
 from ..errors import BadInput
@@ -19,6 +19,7 @@ from ..masks import Masks
 from ..patterns import Pattern
 from ..verdicts import verdict
 from .breakdown import breakdown
+from .cell_times import cell_times
 from .contests import Contest, alone, compacted, whole
 from .rig import Rig
 from .trials import Trial, as_pruned, by_magnitude, word
@@ -131,7 +132,7 @@ class Bench:
             "dtype": dtype,
             "device": self._rig.device.type,
             "ran": ran,
-            **_figures(answer),
+            **cell_times(answer.times, ran, (p for p in answer.times if p not in (DENSE, ran))),
             "disturbed": answer.disturbed,
             "cached": answer.remembered,
             "crossover": None,
@@ -178,24 +179,3 @@ class Bench:
             more = f" (and {len(others)} more)" if others else ""
             self.misfits[misfit] = f"{first} {misfit}{more}"
         return fits
-
-
-def _figures(answer: Answer) -> Json:
-    """The times of a cell: dense, what ran, and the others."""
-    times, best = answer.times, answer.winner
-    dense, ran = times[DENSE], times[best]
-    others = {path: each for path, each in times.items() if path not in (DENSE, best)}
-    return {
-        "dense_ms": dense.median_ms,
-        "dense_q1_ms": dense.q1,
-        "dense_q3_ms": dense.q3,
-        "ms": ran.median_ms,
-        "q1_ms": ran.q1,
-        "q3_ms": ran.q3,
-        "speedup": dense.median_ms / ran.median_ms,
-        "spread": max(dense.spread, ran.spread),
-        "tried": [
-            {"path": path, "ms": each.median_ms, "q1_ms": each.q1, "q3_ms": each.q3}
-            for path, each in others.items()
-        ],
-    }

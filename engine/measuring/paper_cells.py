@@ -14,6 +14,7 @@ from ...kernels.modules.conv import SparseConv
 from ...kernels.modules.layers import is_convolution
 from ...kernels.modules.linear import SparseLinear
 from ..paper.words import verdict
+from .cell_times import cell_times
 from .off_the_shelf import IM2COL
 
 Json = dict[str, Any]
@@ -26,22 +27,9 @@ def figures(times: Mapping[str, Timing], path: str, disturbed: bool) -> Json:
     """
     pair = {name: times[name] for name in {DENSE, path}}
     busy = path != DENSE and in_doubt(pair, DENSE, disturbed)
-    dense, ran = times[DENSE], times[path]
     cell = {
         "ran": path,
-        "dense_ms": dense.median_ms,
-        "dense_q1_ms": dense.q1,
-        "dense_q3_ms": dense.q3,
-        "ms": ran.median_ms,
-        "q1_ms": ran.q1,
-        "q3_ms": ran.q3,
-        "speedup": dense.median_ms / ran.median_ms,
-        "spread": max(dense.spread, ran.spread),
-        "tried": [
-            {"path": name, "ms": each.median_ms, "q1_ms": each.q1, "q3_ms": each.q3}
-            for name, each in times.items()
-            if name == IM2COL
-        ],
+        **cell_times(times, path, (name for name in times if name == IM2COL)),
         "roofline": None,
         "steps": [],
         "disturbed": disturbed,

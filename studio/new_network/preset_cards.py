@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QFocusEvent, QFont, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QHBoxLayout, QSizePolicy, QWidget
+from PySide6.QtCore import QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QFont, QPainter, QPaintEvent
+from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QWidget
 
 from ...engine.errors import BadInput
 from ...engine.new_network import PRESETS, NewNetwork, Preset
+from ..look.picture_button import PictureButton
 from ..look.theme import font, theme_of
-from ..look.widgets import BY_KEYBOARD, wrapped
+from ..look.widgets import wrapped
 from ..state.numbers import count
 from .choice import Choice
 from .drawing import draw
@@ -17,21 +18,15 @@ from .drawing import draw
 _PICTURE = 62
 
 
-class PresetCard(QAbstractButton):
+class PresetCard(PictureButton):
     """One preset: its layers drawn to scale, its name, and how many weights it would have."""
 
     def __init__(self, preset: Preset, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(preset.label, parent)
         self.preset = preset
         self._network: NewNetwork | None = None
-        self._ring = False
         self.setObjectName(f"network_{preset.name}")
-        self.setText(preset.label)
         self.setAccessibleName(preset.label)
-        self.setCheckable(True)
-        self.setAttribute(Qt.WidgetAttribute.WA_Hover)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def show_for(self, choice: Choice) -> None:
         """Draw the preset as it is for the data of `choice`; off where it can't take them."""
@@ -54,20 +49,7 @@ class PresetCard(QAbstractButton):
     def paintEvent(self, event: QPaintEvent) -> None:
         look = theme_of(self)
         painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        edge, width = look.colour("line"), 1.0
-        if self.isChecked() or self._ring:
-            edge, width = look.colour("leaf"), 2.0 if self.isChecked() else 1.0
-        elif self.underMouse() and self.isEnabled():
-            edge = look.colour("faint")
-        painter.setPen(QPen(edge, width))
-        painter.setBrush(look.colour("raise_"))
-        frame = QRectF(self.rect()).adjusted(1, 1, -1, -1)
-        painter.drawRoundedRect(frame, 9, 9)
-        if self.isChecked() and self._ring:
-            painter.setPen(QPen(look.colour("text"), 1))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawRoundedRect(frame.adjusted(3, 3, -3, -3), 6, 6)
+        self._paint_frame(painter)
         painter.setOpacity(1.0 if self.isEnabled() else 0.4)
         if self._network is not None:
             picture = QRectF(18, 14, self.width() - 36, _PICTURE)
@@ -83,18 +65,6 @@ class PresetCard(QAbstractButton):
             words = f"{count(self._network.weights)} weights"
             painter.drawText(QRectF(0, _PICTURE + 39, self.width(), 16), middle, words)
         painter.end()
-
-    def focusInEvent(self, event: QFocusEvent) -> None:
-        self._ring = event.reason() in BY_KEYBOARD
-        super().focusInEvent(event)
-
-    def focusOutEvent(self, event: QFocusEvent) -> None:
-        self._ring = False
-        super().focusOutEvent(event)
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        self.update()
 
 
 class PresetCards(QWidget):

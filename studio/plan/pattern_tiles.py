@@ -7,35 +7,29 @@ from math import ceil
 
 import numpy as np
 from PySide6.QtCore import QEvent, QObject, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QFocusEvent, QKeyEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QGridLayout, QSizePolicy, QWidget
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent
+from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QGridLayout, QWidget
 
 from ...engine.patterns import PATTERNS, Pattern
+from ..look.picture_button import PictureButton
 from ..look.theme import font, theme_of
-from ..look.widgets import BY_KEYBOARD
 
 _MOST_COLUMNS = 5
 # Both are whole pixels for each of the example's 12 cells.
 _PICTURE, _SMALL_PICTURE = 48, 36
 
 
-class Tile(QAbstractButton):
+class Tile(PictureButton):
     """One pattern: its example mask, kept entries in leaf, and its name."""
 
     def __init__(self, pattern: type[Pattern], picture: int, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(pattern.label or pattern.kind, parent)
         self.kind = pattern.kind
         self._picture = picture
         self._mask: np.ndarray | None = None
         self._summary = pattern.summary()
-        self._ring = False
         self.setObjectName(f"tile_{pattern.kind}")
-        self.setText(pattern.label or pattern.kind)
         self.setAccessibleName(f"Pattern {self.text()}")
-        self.setCheckable(True)
-        self.setAttribute(Qt.WidgetAttribute.WA_Hover)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.set_reason("")
 
     def set_mask(self, mask: np.ndarray) -> None:
@@ -58,22 +52,7 @@ class Tile(QAbstractButton):
     def paintEvent(self, event: QPaintEvent) -> None:
         look = theme_of(self)
         painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        frame = QRectF(self.rect()).adjusted(1, 1, -1, -1)
-        edge, width = look.colour("line"), 1.0
-        if self.isChecked():
-            edge, width = look.colour("leaf"), 2.0
-        elif self._ring:
-            edge = look.colour("leaf")
-        elif self.underMouse() and self.isEnabled():
-            edge = look.colour("faint")
-        painter.setPen(QPen(edge, width))
-        painter.setBrush(look.colour("raise_"))
-        painter.drawRoundedRect(frame, 9, 9)
-        if self.isChecked() and self._ring:
-            painter.setPen(QPen(look.colour("text"), 1))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawRoundedRect(frame.adjusted(3, 3, -3, -3), 6, 6)
+        self._paint_frame(painter)
         self._paint_mask(painter, 1.0 if self.isEnabled() else 0.3)
         room = self.width() - 4
         painter.setFont(font(11))
@@ -101,18 +80,6 @@ class Tile(QAbstractButton):
                 painter.fillRect(cell, leaf)
         painter.setOpacity(1.0)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-
-    def focusInEvent(self, event: QFocusEvent) -> None:
-        self._ring = event.reason() in BY_KEYBOARD
-        super().focusInEvent(event)
-
-    def focusOutEvent(self, event: QFocusEvent) -> None:
-        self._ring = False
-        super().focusOutEvent(event)
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        self.update()
 
 
 class PatternTiles(QWidget):

@@ -4,24 +4,12 @@ import copy
 
 import pytest
 import torch
+from conv1d import Conv1D
 from torch import Tensor, nn
 
 from secateur.kernels.dispatch.candidates import EVERY, SPARSE, candidates
 from secateur.kernels.dispatch.dispatcher import Dispatcher
 from secateur.kernels.dispatch.question import question_of
-
-
-class Conv1D(nn.Module):
-    """As transformers has it: weight [in, out]."""
-
-    def __init__(self, nf: int, nx: int) -> None:
-        super().__init__()
-        self.nf = nf
-        self.weight = nn.Parameter(torch.randn(nx, nf))
-        self.bias = nn.Parameter(torch.randn(nf))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x.reshape(-1, x.shape[-1]) @ self.weight + self.bias).view(*x.shape[:-1], self.nf)
 
 
 def generator() -> torch.Generator:

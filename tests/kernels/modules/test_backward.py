@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from doubles import TOLERANCE, drawn, near
 from torch import nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
@@ -16,13 +17,8 @@ from secateur.kernels.selection.select import keep_n_of_m
 
 LEARNING = [name for name, form in FORMS.items() if form.learns]
 # Relative to the norm; sums are in fp32 and rounded once.
-TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 6e-3}
 # (out, in, samples): single entries, edges of blocks and tiles, more samples than one tile takes.
 SHAPES = [(1, 1, 1), (13, 37, 3), (20, 136, 17), (9, 5, 0)]
-
-
-def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def kept(form: str, out: int, ins: int, density: float) -> torch.Tensor:
@@ -50,13 +46,6 @@ def learning(form: str, mask: torch.Tensor) -> torch.Tensor:
     padded = F.pad(mask, (0, -ins % 4, 0, -out % 4))
     blocks = padded.unflatten(0, (-1, 4)).unflatten(2, (-1, 4)).any(dim=3).any(dim=1)
     return blocks.repeat_interleave(4, 0).repeat_interleave(4, 1)[:out, :ins]
-
-
-def near(found: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype) -> None:
-    assert found.dtype == dtype
-    assert found.shape == wanted.shape
-    error = (found.cpu().double() - wanted).norm()
-    assert error <= TOLERANCE[dtype] * wanted.norm(), float(error / wanted.norm())
 
 
 @pytest.mark.usefixtures("poisoned")

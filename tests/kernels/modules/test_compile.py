@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from conv1d import Conv1D
 from torch import nn
 
 from secateur.kernels.modules.conv import SparseConv
@@ -62,16 +63,6 @@ def test_export_keeps_the_operators(form):
     assert names >= (wanted | {"secateur.grouped_conv.default"} if form == "grouped" else wanted)
     for other in (x, torch.randn(5, 3, 9, 9)):
         torch.testing.assert_close(program.module()(other), plain(other))
-
-
-class Conv1D(nn.Module):
-    """As transformers has it: weight [in, out]."""
-
-    def __init__(self, nf: int, nx: int) -> None:
-        super().__init__()
-        self.nf = nf
-        self.weight = nn.Parameter(torch.randn(nx, nf))
-        self.bias = nn.Parameter(torch.randn(nf))
 
 
 def layers() -> dict[str, tuple[nn.Module, tuple[int, ...]]]:

@@ -5,6 +5,7 @@ import io
 
 import pytest
 import torch
+from conv1d import Conv1D
 from torch import nn
 
 from secateur.kernels.modules.conv import SparseConv
@@ -22,19 +23,6 @@ CONVOLUTIONS = {
     "2d, same": (nn.Conv2d(4, 6, (2, 4), padding="same"), (2, 4, 6, 5)),
     "3d": (nn.Conv3d(4, 6, (1, 3, 2), padding=(0, 1, 1)), (1, 4, 3, 5, 4)),
 }
-
-
-class Conv1D(nn.Module):
-    """As transformers has it: weight [in, out]."""
-
-    def __init__(self, nf: int, nx: int) -> None:
-        super().__init__()
-        self.nf = nf
-        self.weight = nn.Parameter(torch.randn(nx, nf))
-        self.bias = nn.Parameter(torch.randn(nf))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x.reshape(-1, x.shape[-1]) @ self.weight + self.bias).view(*x.shape[:-1], self.nf)
 
 
 def with_zeros(layer: nn.Module, transposed: bool = False) -> nn.Module:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from doubles import TOLERANCE, drawn, near
 
 from secateur.kernels import reference
 from secateur.kernels.formats import BSR
 from secateur.kernels.products import bsr
 from secateur.kernels.products.bsr import bsr_linear, sampled_blocks
 
-TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 6e-3}
 # Squares, and others, which the CPU cuts into squares.
 BLOCKS = [(4, 4), (16, 16), (1, 1), (3, 5), (8, 4)]
 SHAPES = [(1, 1, 1), (22, 34, 6), (40, 17, 19), (9, 5, 0), (0, 5, 2)]
 
 pytestmark = pytest.mark.usefixtures("poisoned")
-
-
-def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def blocks(out: int, ins: int, block: tuple[int, int], density: float) -> torch.Tensor:
@@ -28,12 +24,6 @@ def blocks(out: int, ins: int, block: tuple[int, int], density: float) -> torch.
     kept = torch.rand(down, across, generator=torch.Generator().manual_seed(1)) < density
     kept[1:2] &= density == 1
     return kept.repeat_interleave(high, 0).repeat_interleave(wide, 1)[:out, :ins]
-
-
-def near(found: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype) -> None:
-    assert found.dtype == dtype
-    assert found.shape == wanted.shape
-    assert (found.cpu().double() - wanted).norm() <= TOLERANCE[dtype] * wanted.norm()
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from doubles import TOLERANCE, drawn, near
 
 from secateur.kernels import reference
 from secateur.kernels.formats import ELL, NM, Entries
@@ -15,14 +16,9 @@ from secateur.kernels.products.scattered import (
     scattered_linear_backward,
 )
 
-TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 6e-3}
 SHAPES = [(1, 1, 1), (13, 37, 3), (20, 136, 17), (9, 5, 0), (0, 5, 2), (5, 0, 2)]
 
 pytestmark = pytest.mark.usefixtures("poisoned")
-
-
-def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def scattered(out: int, ins: int, density: float) -> torch.Tensor:
@@ -30,12 +26,6 @@ def scattered(out: int, ins: int, density: float) -> torch.Tensor:
     kept = torch.rand(out, ins, generator=torch.Generator().manual_seed(1)) < density
     kept[1:2], kept[2:3] = False, True
     return drawn(out, ins) * kept
-
-
-def near(found: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype) -> None:
-    assert found.dtype == dtype
-    assert found.shape == wanted.shape
-    assert (found.cpu().double() - wanted).norm() <= TOLERANCE[dtype] * wanted.norm()
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)

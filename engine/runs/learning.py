@@ -13,7 +13,7 @@ from ..bitmasks import PackedMasks
 from ..control import Stopped
 from ..events import Log, MaskChanged, Progress
 from ..masks import Masks
-from ..schedules.driver import Course, Driver, Layer
+from ..schedules.driver import Course, Driver
 from ..topology import Topology
 from .checkpoint import Checkpoint
 from .fresh import draw_anew
@@ -60,15 +60,9 @@ class Learning(Loop):
         yield Log(f"all weights are drawn anew with seed {self._lesson.plan.seed}{more}")
 
     def _course(self, trainer: Trainer, planned: int) -> Course:
-        info, rules = self._lesson.model.info, self._pruner.rules
-        layers = {}
-        for path, sparsity in self.final.items():
-            layer = info.layer(path)
-            assert layer.gemm is not None
-            layers[path] = Layer(rules[path].pattern, sparsity, layer.gemm, layer.weight)
         lesson = self._lesson
         return Course(
-            layers=layers,
+            layers=self._scheduled(self._pruner.rules),
             module=self.module,
             steps=planned,
             seed=lesson.plan.seed,

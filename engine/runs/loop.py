@@ -19,8 +19,8 @@ from ..errors import BadInput, is_out_of_memory
 from ..events import Event, Log, MaskChanged, Metric, Progress
 from ..masks import Masks
 from ..models.model import Model
-from ..plan import Plan, Training
-from ..schedules.driver import Driver
+from ..plan import Plan, Rule, Training
+from ..schedules.driver import Driver, Layer
 from ..topology import Topology
 from .checkpoint import CHECKPOINT, Checkpoint
 from .clock import Clock
@@ -93,6 +93,15 @@ class Loop(ABC):
     def _saved_masks(self) -> dict[str, Tensor]:
         """The bool masks [out, in] by path that a checkpoint needs to go on."""
         return {}
+
+    def _scheduled(self, rules: Mapping[str, Rule]) -> dict[str, Layer]:
+        """What the schedule is told of the layers, by path, once `final` is known."""
+        layers = {}
+        for path, sparsity in self.final.items():
+            layer = self._lesson.model.info.layer(path)
+            assert layer.gemm is not None
+            layers[path] = Layer(rules[path].pattern, sparsity, layer.gemm, layer.weight)
+        return layers
 
     def _train(self, trainer: Trainer, driver: Driver, planned: int, per_epoch: int) -> Events:
         """All of it, from step 0 or from the checkpoint on."""

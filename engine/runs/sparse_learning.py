@@ -17,7 +17,7 @@ from ..errors import BadInput
 from ..events import Log, Progress
 from ..masks import Masks
 from ..models.model import Model
-from ..schedules.driver import Course, Driver, Layer
+from ..schedules.driver import Course, Driver
 from ..schedules.sparse_training import SparseTraining
 from ..topology import Topology
 from .checkpoint import Checkpoint
@@ -89,14 +89,8 @@ class SparseLearning(Loop):
         return Neurons(channels, list(self._layers), self._lesson.device)
 
     def _course(self, trainer: Trainer, planned: int) -> Course:
-        info, rules = self._lesson.model.info, self._pruner.rules
-        layers = {}
-        for path, sparsity in self.final.items():
-            layer = info.layer(path)
-            assert layer.gemm is not None
-            layers[path] = Layer(rules[path].pattern, sparsity, layer.gemm, layer.weight)
         return Course(
-            layers=layers,
+            layers=self._scheduled(self._pruner.rules),
             module=self.module,
             steps=planned,
             seed=self._lesson.plan.seed,

@@ -14,7 +14,7 @@ from ...engine.schedules import SCHEDULES
 
 FIRST = "conv1"
 """The path of a convnet's first layer."""
-START = next(preset for preset in PRESETS if preset.name == "256x3")
+_START = next(preset for preset in PRESETS if preset.name == "256x3")
 """What the dialog begins with: at 90 % it learns the digits about as well as a dense one."""
 _RATES = {"cross_entropy": 0.1, "mse": 1.0}
 """Learning rates by the loss: few weights on fresh inputs bear more than a network that is
@@ -30,8 +30,8 @@ class Choice:
     `hidden` are widths as in ``300-100``, `shape` the size of an example as in ``1x8x8`` or ``28``.
     """
 
-    kind: str = START.kind
-    hidden: str = "-".join(map(str, START.hidden))
+    kind: str = _START.kind
+    hidden: str = "-".join(map(str, _START.hidden))
     data: str = "sample:digits"
     shape: str = "1x8x8"
     classes: int = 10

@@ -264,9 +264,10 @@ def _exchange(
 ) -> Work:
     """An exchange of a tenth of the weights, put into the layer, with the momentum carried on."""
     generator = torch.Generator().manual_seed(0)
-    momentum = torch.randn(len(layer.values))
+    values, momentum = torch.randn(2, len(layer.values))
     # A tenth of a normal distribution lies within 0.1257 deviations.
-    threshold = 0.1257 * deviation(layer.matrix.shape, len(layer.values))
+    values *= deviation(layer.matrix.shape, len(values))
+    threshold = 0.1257 * deviation(layer.matrix.shape, len(values))
 
     def grow(left: Any, count: int) -> Any:
         counts[growth] = count
@@ -279,8 +280,8 @@ def _exchange(
 
     def work() -> None:
         with torch.no_grad():
-            layer.values.normal_(0, threshold / 0.1257)
-            keep = len(layer.values)
+            layer.values.copy_(values)
+            keep = len(values)
             made = exchange(layer.matrix, threshold, Pace(0.1, 1.1), keep, grow)
             layer.replace(made.evolved.matrix)
             made.evolved.carry(momentum)

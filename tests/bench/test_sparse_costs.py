@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 from secateur.tests.bench.sparse_costs import _crossing, held, memory, sparse
+from secateur.tests.bench.sparse_training import _kept
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "momentum", "Adam"])
@@ -28,3 +29,10 @@ def test_a_crossover_lies_between_what_was_measured_around_it():
     assert _crossing([(0.3, -1.0), (0.5, 1.0)]) == "from 40% on"
     assert _crossing([(0.3, 0.1)]).startswith("faster at 30% already")
     assert _crossing([(0.3, -1.0), (0.9, -0.1)]).startswith("not up to 90%")
+
+
+def test_a_part_that_is_not_measured_again_is_kept_as_it_stands():
+    text = "# Results\n\n## One\n\n| a |\n\n## One more\n\n| b |\n"
+    assert _kept(text, "One") == "## One\n\n| a |\n"
+    assert _kept(text, "One more") == "## One more\n\n| b |\n"
+    assert _kept(text, "Another") == ""

@@ -126,7 +126,7 @@ def _sample(request: Request) -> Data:
         raise BadInput(f"unknown data '{request.name}'{nearest(request.name, _examples())}")
     train, validation = (digits.read(split) for split in ("train", "validation"))
     parts = InMemory(*train, digits.shift), InMemory(*validation)
-    if request.spec.shape is not None and len(request.spec.shape) == 1:
+    if request.spec.takes_a_row:
         parts = _in_a_row(parts[0], request), _in_a_row(parts[1], request)
     return Data(request.name, *parts, digits.CLASSES)
 

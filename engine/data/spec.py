@@ -61,6 +61,11 @@ class InputSpec:
         )
 
     @property
+    def takes_a_row(self) -> bool:
+        """Whether an example is one row of features, into which an image fits pixel by pixel."""
+        return self.shape is not None and len(self.shape) == 1 and not self.reads_text
+
+    @property
     def labels(self) -> dict[str, int]:
         """Class numbers by lower-case name, where the configuration names them."""
         found: Mapping[str, int] = self.config.get("label2id") or {}

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .control import Control
+from .control import Control, Stopped
 from .errors import OUT_OF_MEMORY, BadInput, is_out_of_memory, nearest
 from .interrupts import interrupt_cancels
 from .levels import index_of
@@ -54,7 +54,7 @@ def main(
     except BadInput as error:
         print(f"secateur: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         print("secateur: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -91,13 +91,22 @@ def _window(start: Any) -> Any:
 
 def _run(args: argparse.Namespace) -> int:
     if args.command == "engine":
-        from .server import serve
-
-        return serve()
+        return _engine(args)
     with _only_json(args.json) as emit:
         result, text = _COMMANDS[args.command](args)
         emit(result, text)
     return 0
+
+
+def _engine(args: argparse.Namespace) -> int:
+    if args.prepare:
+        from ..kernels.compiled.cache import fill
+
+        fill()
+        return 0
+    from .server import serve
+
+    return serve()
 
 
 @contextlib.contextmanager
@@ -184,7 +193,12 @@ def _parser() -> argparse.ArgumentParser:
     weights(sub)
 
     command("doctor", "show what this machine can do")
-    command("engine", "the process that the studio talks to", False)
+    sub = command("engine", "the process that the studio talks to", False)
+    sub.add_argument(
+        "--prepare",
+        action="store_true",
+        help="only compile the loops that the CPU needs, once on a machine, and leave",
+    )
     return parser
 
 
@@ -211,10 +225,10 @@ def _measure(args: argparse.Namespace) -> Result:
     measuring.check(args)
     if args.paper:
         with interrupt_cancels(control):
-            return measuring.run_paper(args, control.cancelled)
+            return measuring.run_paper(args, control)
     model, masks = _model_or_project(args.model, args)
     with interrupt_cancels(control):
-        return measuring.run(args, model, masks, _labels(args.model), control.cancelled)
+        return measuring.run(args, model, masks, _labels(args.model), control)
 
 
 def _labels(address: str) -> dict[str, str]:

@@ -35,7 +35,8 @@ def examine() -> dict[str, Any]:
     """
     machine = describe()
     checks: list[Callable[[dict[str, Any]], Finding]] = [
-        _gpu, _cuda, _cupy, _nvrtc, _kernels, _onnxruntime, _qt, _threads, _waiting, _memory,
+        _gpu, _cuda, _cupy, _nvrtc, _kernels, _loops, _onnxruntime, _qt, _threads, _waiting,
+        _memory,
     ]  # fmt: skip
     rows = [check(machine) for check in checks]
     return {"machine": machine, "checks": [asdict(row) for row in rows]}
@@ -130,6 +131,21 @@ def _kernels(machine: dict[str, Any]) -> Finding:
         return Finding("kernels", True, text)
     advice = "CuPy and NVRTC have to be there and know this GPU; if they do, please report this"
     return Finding("kernels", False, f"{text}; {faults[0]}", advice)
+
+
+def _loops(machine: dict[str, Any]) -> Finding:
+    from ..kernels.compiled.cache import filled, loops_folder
+    from ..kernels.compiled.jit import compiler
+
+    version = compiler()
+    if version is None:
+        advice = "pip install numba; until then torch's own operations serve, slower"
+        return Finding("CPU loops", False, "numba cannot be imported", advice)
+    if loops_folder() is None:
+        advice = "make the cache folder writable, or name one in NUMBA_CACHE_DIR"
+        return Finding("CPU loops", False, "compiled anew by every program that starts", advice)
+    when = "compiled for this machine" if filled() else "compiled at the first use, once: seconds"
+    return Finding("CPU loops", True, f"numba {version}: {when}")
 
 
 def _onnxruntime(machine: dict[str, Any]) -> Finding:

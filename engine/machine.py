@@ -17,7 +17,7 @@ def describe() -> dict[str, Any]:
     """
     import torch
 
-    from ..kernels.dispatch.host import cpu_name
+    from ..kernels.processor import cpu_name
 
     return {
         "cpu": cpu_name(),

@@ -44,6 +44,7 @@ def serve() -> int:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     server = Server(out)
+    server.prepare()
     decoder = Decoder()
     while data := source.read(1 << 20):
         for message in decoder.feed(data):
@@ -98,11 +99,16 @@ class Server:
             while data:
                 data = data[self._out.write(data) :]
 
+    def prepare(self) -> None:
+        """Let what this machine lacks be compiled, before a job waits for it."""
+        self._workspace.loops.prepare()
+
     def close(self) -> None:
         """The studio has gone: stop the job, give it a moment to save its checkpoint, and leave."""
         if self._job is not None:
             self._job.control.cancel()
             self._job.thread.join(timeout=5)
+        self._workspace.loops.stop()
         sys.stderr.flush()
         os._exit(0)
 
@@ -263,7 +269,8 @@ def _prune(workspace: Workspace, params: Params, control: Control) -> Iterable[E
     plan, folder = Plan.from_json(params["plan"]), Path(params["out"])
     device, resume = params.get("device", "auto"), bool(params.get("resume"))
     trust = bool(params.get("trust_data"))
-    return workspace.prune(plan, folder, device, resume, control, trust)
+    yield from workspace.loops.events(control.check)
+    yield from workspace.prune(plan, folder, device, resume, control, trust)
 
 
 def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
@@ -278,7 +285,8 @@ def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable
         model = workspace.model()
     memory = Memory(default_folder(), fresh=request.fresh)
     cancel = control.cancelled
-    return measure(model, masks, request, labels=labels, memory=memory, cancel=cancel)
+    yield from workspace.loops.events(control.check)
+    yield from measure(model, masks, request, labels=labels, memory=memory, cancel=cancel)
 
 
 def _export(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:

@@ -210,15 +210,16 @@ def verify(result: Json) -> str:
 def follow(event: Event) -> None:
     """Show a running job on stderr, one line that moves where stderr is a terminal."""
     moving = sys.stderr.isatty()
+    clear = "\r\x1b[2K" if moving else ""
     if isinstance(event, Progress) and moving:
+        count = f"{event.done}/{event.total} " if event.total else ""
         left = "" if event.seconds_left is None else f", {event.seconds_left:.0f} s left"
-        sys.stderr.write(f"\r\x1b[2K{event.done}/{event.total} {event.text}{left}")
+        sys.stderr.write(f"{clear}{count}{event.text}{left}")
     elif isinstance(event, Started):
-        sys.stderr.write(f"{event.title}\n")
+        sys.stderr.write(f"{clear}{event.title}\n")
     elif isinstance(event, Log):
-        sys.stderr.write(f"{'warning: ' if event.level == 'warning' else ''}{event.text}\n")
+        sys.stderr.write(f"{clear}{'warning: ' if event.level == 'warning' else ''}{event.text}\n")
     elif isinstance(event, Metric) and "loss" in event.values:
-        clear = "\r\x1b[2K" if moving else ""
         values = "  ".join(f"{name} {value:.4f}" for name, value in event.values.items())
         sys.stderr.write(f"{clear}step {event.step}  {values}\n")
     sys.stderr.flush()

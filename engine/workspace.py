@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .compiled_loops import CompiledLoops
 from .control import Control
 from .errors import BadInput
 from .events import Event, Finished
@@ -23,9 +24,13 @@ if TYPE_CHECKING:
 
 
 class Workspace:
-    """One open model. Replaced as a whole by `open`, so that other threads see old or new."""
+    """One open model. Replaced as a whole by `open`, so that other threads see old or new.
+
+    `loops` are those of the kernels, which jobs wait for where this machine lacks them.
+    """
 
     def __init__(self) -> None:
+        self.loops = CompiledLoops()
         self._open: tuple[Model, Views] | None = None
         self._trusts = False
         self._run: Run | None = None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import text
+from ..control import Control
 from ..errors import BadInput
 from ..files import check_writable, replacing
 
@@ -68,13 +70,14 @@ def run(
     model: Model,
     masks: Masks | None,
     labels: Mapping[str, str],
-    cancel: Callable[[], bool],
+    control: Control,
 ) -> tuple[Json, str]:
     """The result, and as text; progress goes to stderr. `labels` name a project's patterns.
 
     If it is cancelled, the files get what was measured so far; then raises KeyboardInterrupt.
     """
     from ...kernels.dispatch.memory import Memory, default_folder
+    from ..compiled_loops import prepared
     from ..events import Finished, LayerDone
     from ..machine import describe
     from ..report.latency import latency_html
@@ -96,7 +99,9 @@ def run(
     )
     memory = Memory(default_folder(), fresh=request.fresh)
     rows: list[Json] = []
-    for event in measure(model, masks, request, labels=labels, memory=memory, cancel=cancel):
+    cancel = control.cancelled
+    found = measure(model, masks, request, labels=labels, memory=memory, cancel=cancel)
+    for event in chain(prepared(control.check), found):
         text.follow(event)
         if isinstance(event, LayerDone):
             rows.append(event.values)
@@ -110,8 +115,9 @@ def run(
     raise KeyboardInterrupt
 
 
-def run_paper(args: argparse.Namespace, cancel: Callable[[], bool]) -> tuple[Json, str]:
+def run_paper(args: argparse.Namespace, control: Control) -> tuple[Json, str]:
     """The same for the paper's tables."""
+    from ..compiled_loops import prepared
     from ..events import Finished
     from ..report.paper import paper_html
     from . import paper_text
@@ -119,7 +125,8 @@ def run_paper(args: argparse.Namespace, cancel: Callable[[], bool]) -> tuple[Jso
 
     batches = _batches(args.batch) if args.batch else None
     names = _words(args.models)
-    for event in paper(names, device=args.device, batches=batches, cancel=cancel):
+    found = paper(names, device=args.device, batches=batches, cancel=control.cancelled)
+    for event in chain(prepared(control.check), found):
         text.follow(event)
         if isinstance(event, Finished):
             _write(args, event.result, paper_html)

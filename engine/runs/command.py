@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from dataclasses import replace
 
     from .. import text
+    from ..compiled_loops import prepared
     from ..events import Log
     from ..models import open_model
     from ..plan import Training
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     try:
         with interrupt_cancels(control):
-            for event in job.events():
+            for event in chain(prepared(control.check), job.events()):
                 text.follow(event)
         if job.outcome is None:
             raise KeyboardInterrupt

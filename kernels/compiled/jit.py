@@ -6,18 +6,15 @@ need them, and only if `ready`. Without numba every operation has a path through
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
 import torch
 
-from ..folders import cache_folder
+from .cache import loops_folder
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
@@ -45,29 +42,18 @@ def compiled(signature: str | None = None) -> Callable[[Loop], Loop]:
     """
     import numba
 
-    folder = _folder()
-    if folder is not None:
-        numba.config.CACHE_DIR = str(folder)
+    folder = loops_folder()
     options = {"nogil": True, "error_model": "numpy", "cache": folder is not None}
-    made: Callable[[Loop], Loop] = numba.njit(signature, **options)
-    return made
 
+    def make(loop: Loop) -> Loop:
+        others, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder or "")
+        try:
+            made: Loop = numba.njit(signature, **options)(loop)
+        finally:
+            numba.config.CACHE_DIR = others
+        return made
 
-@cache
-def _folder() -> Path | None:
-    """Where compiled loops are kept, apart for every state of the sources; None if nowhere.
-
-    numba asks only whether the file of a loop has changed, not what it uses of others.
-    """
-    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    base = os.environ.get("NUMBA_CACHE_DIR")
-    root = Path(base) if base else cache_folder() / "compiled"
-    folder = root / hashlib.sha256(sources).hexdigest()[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
+    return make
 
 
 def share(work: Callable[[int, int], None], count: int, most: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from ..compiled.jit import compiler
+from ..processor import cpu_name
 
 Json = dict[str, Any]
 
@@ -40,15 +40,3 @@ def kernels() -> str:
     for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.cu*")]):
         total.update(file.read_bytes())
     return total.hexdigest()[:16]
-
-
-@cache
-def cpu_name() -> str:
-    """The processor's name as its maker gives it, else its architecture."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.partition(":")[2].split())
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -58,14 +59,13 @@ def time_interleaved(
     clock = clock_of(device)
     names = list(candidates)
     with torch.inference_mode():
-        calls: dict[Name, int] = {}
+        shortest = dict.fromkeys(names, math.inf)
         for name in names:
             for _ in range(_WARM_UP):
                 check()
-                once = clock(candidates[name], 1)
-                if once > seconds * 1e3 / _FEWEST:
-                    break  # so long that what a first call does besides no longer counts
-            calls[name] = max(1, round(_SAMPLE_MS / max(once, 1e-4)))
+                shortest[name] = min(shortest[name], clock(candidates[name], 1))
+                if shortest[name] > seconds * 1e3 / _FEWEST:
+                    break  # long, or a first call that compiles; no sample has that in it
         samples: dict[Name, list[float]] = {name: [] for name in names}
         begun = time.perf_counter()
         for index in range(_MOST):
@@ -75,7 +75,9 @@ def time_interleaved(
                 break
             for name in reversed(names) if index % 2 else names:
                 check()
-                samples[name].append(clock(candidates[name], calls[name]) / calls[name])
+                calls = max(1, round(_SAMPLE_MS / max(shortest[name], 1e-4)))
+                samples[name].append(took := clock(candidates[name], calls) / calls)
+                shortest[name] = min(shortest[name], took)
     return {name: _timing(samples[name]) for name in names}
 
 

@@ -18,6 +18,8 @@ from .nm_mask import keep_n_of_m_cuda, serves
 from .radix_select import lowest_of_all
 
 _LONGEST_COMPARED = 64
+# Entries for which compiled loops are loaded: a third of a second, once in a process.
+_WORTH_LOADING = 1 << 12
 _SMALL_STRETCH = 1 << 18
 
 
@@ -127,7 +129,8 @@ def keep_n_of_m(scores: Tensor, n: int, m: int, step: int = 1) -> Tensor:
     """
     if serves(scores, m):
         return keep_n_of_m_cuda(scores, n, m, step)
-    if scores.is_cpu and 1 < m <= _LONGEST_COMPARED and ready():
+    compares = scores.is_cpu and 1 < m <= _LONGEST_COMPARED
+    if compares and scores.numel() >= _WORTH_LOADING and ready():
         from ..compiled import n_of_m
 
         return n_of_m.keep_n_of_m(scores, n, m, step)

@@ -58,7 +58,9 @@ def advance(state: RunState, event: events.Event, now: str = "") -> RunState:
     match event:
         case events.Started():
             title = state.title or event.title
-            state = replace(state, state="running", title=title, total=event.total, done=0)
+            state = replace(
+                state, state="running", title=title, total=event.total, done=0, text="starting"
+            )
             return _logged(state, now, title)
         case events.Progress():
             total = event.total or state.total

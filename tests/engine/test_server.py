@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from secateur.engine.compiled_loops import WORDS
 from secateur.engine.masks import Masks
 from secateur.engine.protocol import VERSION, Decoder, Message, encode
 
@@ -134,6 +135,21 @@ def test_open_tile_value_histogram(engine_process: Engine) -> None:
     _, bars = engine_process.ask("histogram", layer=layer, rule=rule, bins=64)
     assert bars["all"].sum() == 32 * 288
     assert bars["kept"].sum() == 32 * 144
+
+
+def test_a_job_that_waits_for_compiled_loops_says_so_and_is_cancelled_at_once(
+    start: Callable[[], Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    engine = start()
+    *_, opened = engine.job("open", address="sample:digits-resnet")
+    assert opened["kind"] == "finished"
+    job = engine.ask("start", job="measure", params={"batch": 1})[0]["job"]
+    events = engine.events(job)
+    assert next(events)["text"] == WORDS
+    engine.ask("cancel", job=job)
+    assert [event["kind"] for event in events] == ["cancelled"]
+    assert engine.close() == 0
 
 
 def test_errors_are_replies_and_the_engine_goes_on(engine_process: Engine) -> None:

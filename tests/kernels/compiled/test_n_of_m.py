@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur.kernels import reference
+from secateur.kernels.compiled.n_of_m import keep_n_of_m
 from secateur.kernels.selection import select
-from secateur.kernels.selection.select import keep_n_of_m
 
 
 @given(
@@ -42,8 +42,10 @@ def test_scores_of_any_dtype_and_layout(dtype):
 
 
 @pytest.mark.parametrize("step", [1, 9])
-def test_without_the_compiler_the_masks_are_the_same(step, monkeypatch):
-    scores = torch.randint(9, (7, 333)).float()
+@pytest.mark.parametrize("rows", [1, 40])  # too few entries to load loops for, and enough
+def test_without_the_compiler_the_masks_are_the_same(step, rows, monkeypatch):
+    scores = torch.randint(9, (rows, 333)).float()
     compiled = keep_n_of_m(scores, 3, 8, step)
+    assert torch.equal(select.keep_n_of_m(scores, 3, 8, step), compiled)
     monkeypatch.setattr(select, "ready", lambda: False)
-    assert torch.equal(keep_n_of_m(scores, 3, 8, step), compiled)
+    assert torch.equal(select.keep_n_of_m(scores, 3, 8, step), compiled)

@@ -24,3 +24,16 @@ def test_timing_ends_when_the_check_raises():
 
     with pytest.raises(InterruptedError):
         time_interleaved({"short": lambda: None}, check=stop)
+
+
+def test_what_a_first_call_compiles_is_in_no_sample():
+    calls = []
+
+    def compiles_first() -> None:
+        if not calls:
+            time.sleep(0.3)
+        calls.append(time.perf_counter())
+
+    timing = time_interleaved({"ours": compiles_first, "other": lambda: None}, seconds=0.05)["ours"]
+    # A sample lasts half a millisecond, so that of an empty call it holds many.
+    assert len(calls) > 10 * timing.n

@@ -1,0 +1,76 @@
+"""The kernels' loops for the CPU, compiled ahead by a process beside this one.
+
+Once for a machine and a version that takes some seconds, in which nothing could be cancelled and
+nothing would move if a job's first use of a loop compiled it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from ..kernels.compiled.cache import filled
+from .events import Event, Progress
+
+WORDS = "Preparing compiled loops (once on this machine)…"
+
+_LOOK_SECONDS = 0.05
+_WINDOWS_PRIORITY = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
+
+
+class CompiledLoops:
+    """Starts that process where loops are missing; the loops are on disk when it has ended.
+
+    It is started once. If it fails, a loop is compiled where it is first used, as in a notebook.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Begin to compile what is missing, at low priority; returns at once."""
+        if self._process is None and not filled():
+            self._process = subprocess.Popen(
+                _command(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                creationflags=_WINDOWS_PRIORITY,
+                start_new_session=True,  # Ctrl+C is for this process alone
+            )
+
+    def events(self, check: Callable[[], object]) -> Iterator[Event]:
+        """Wait until nothing is missing, and say so if that takes time; `check` may raise."""
+        self.prepare()
+        if self._going:
+            yield Progress(0, 0, WORDS)
+        while self._going:
+            check()
+            time.sleep(_LOOK_SECONDS)
+
+    def stop(self) -> None:
+        """Leave no process behind; what it has compiled stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def _going(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+
+def prepared(check: Callable[[], object]) -> Iterator[Event]:
+    """The same for a program that does one thing: `check` may raise, and nothing is left behind."""
+    loops = CompiledLoops()
+    try:
+        yield from loops.events(check)
+    finally:
+        loops.stop()
+
+
+def _command() -> list[str]:
+    """In a frozen build the program itself, else this Python."""
+    program = [] if getattr(sys, "frozen", False) else ["-m", "secateur.engine"]
+    return [sys.executable, *program, "engine", "--prepare"]

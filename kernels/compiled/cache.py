@@ -1,0 +1,66 @@
+"""Where compiled loops are kept, and how all of them come to be there.
+
+Importing this imports neither torch nor numba.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from functools import cache
+from importlib import import_module, metadata
+from pathlib import Path
+from pkgutil import iter_modules
+
+from ..folders import cache_folder
+from ..processor import cpu_name
+
+_FILLED = "filled"
+"""An empty file beside the loops: none is missing."""
+_NICE = 5
+
+
+@cache
+def loops_folder() -> Path | None:
+    """Where this person's loops are kept; None if they cannot be, or without numba.
+
+    Apart for every state of the sources, numba, Python and processor: numba asks only whether the
+    file of a loop has changed, not what it uses of others.
+    """
+    try:
+        version = metadata.version("numba")
+    except metadata.PackageNotFoundError:
+        return None
+    total = hashlib.sha256(f"{version} {sys.implementation.cache_tag} {cpu_name()}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(path.read_bytes())
+    base = os.environ.get("NUMBA_CACHE_DIR")
+    root = Path(base) if base else cache_folder() / "compiled"
+    folder = root / total.hexdigest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def filled() -> bool:
+    """Whether there is nothing to compile ahead: all loops are kept, or none can be."""
+    folder = loops_folder()
+    return folder is None or (folder / _FILLED).exists()
+
+
+def fill() -> None:
+    """Compile every loop that is not kept yet, giving way to other processes; takes seconds."""
+    from .jit import ready
+
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
+    folder = loops_folder()
+    if folder is None or not ready():
+        return
+    package = __name__.rpartition(".")[0]
+    for module in iter_modules([str(Path(__file__).parent)]):
+        import_module(f"{package}.{module.name}")
+    (folder / _FILLED).touch()

@@ -1,0 +1,101 @@
+"""Loops are compiled ahead by a process of their own, and whoever waits for it can stop waiting."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from secateur.engine import compiled_loops
+from secateur.engine.compiled_loops import WORDS, CompiledLoops, prepared
+from secateur.engine.control import Control, Stopped
+from secateur.engine.events import Progress
+from secateur.kernels.compiled import cache
+
+PREPARE = [sys.executable, "-m", "secateur.engine", "engine", "--prepare"]
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch) -> Path:
+    """A machine where nothing is compiled yet."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    cache.loops_folder.cache_clear()
+    yield tmp_path
+    cache.loops_folder.cache_clear()
+
+
+def kept(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*.nbc")}
+
+
+def test_all_loops_are_kept_and_nothing_is_compiled_after_that():
+    folder = cache.loops_folder()
+    assert folder is not None
+    (folder / "filled").unlink(missing_ok=True)
+    assert not cache.filled()
+    subprocess.run(PREPARE, check=True, capture_output=True)
+    assert cache.filled()
+    before = kept(folder)
+    for module in ("sparse", "n_of_m", "topology", "conv"):
+        assert any(module in name for name in before)
+    code = f"from {cache.__name__} import fill; fill()"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert kept(folder) == before
+
+
+def test_where_all_is_kept_no_process_is_started_and_nothing_is_said():
+    folder = cache.loops_folder()
+    assert folder is not None
+    (folder / "filled").touch()
+    assert list(prepared(lambda: None)) == []
+
+
+def test_waiting_says_why_and_ends_when_it_is_cancelled(empty):
+    control = Control()
+    events = prepared(control.check)
+    assert next(events) == Progress(0, 0, WORDS)
+    control.cancel()
+    with pytest.raises(Stopped):
+        next(events)
+    assert not cache.filled()
+
+
+def test_a_process_that_fails_is_no_reason_to_fail_or_to_wait(empty, monkeypatch):
+    monkeypatch.setattr(compiled_loops, "_command", lambda: [sys.executable, "-c", "exit(3)"])
+    loops = CompiledLoops()
+    assert len(list(loops.events(lambda: None))) == 1
+    assert list(loops.events(lambda: None)) == []  # it is not tried again
+    loops.stop()
+
+
+def test_a_folder_that_cannot_be_written_is_not_prepared(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    cache.loops_folder.cache_clear()
+    assert cache.filled()
+    cache.loops_folder.cache_clear()
+
+
+def test_ctrl_c_while_loops_are_prepared_stops_a_command(empty):
+    command = [sys.executable, "-m", "secateur.engine", "measure", "sample:digits-resnet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not (preparing := psutil.Process(process.pid).children()):
+            assert process.poll() is None, "it did not prepare"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, b"", b"secateur: stopped\n")
+    assert not any(child.is_running() for child in preparing)
+
+
+def test_importing_the_cache_of_loops_loads_neither_torch_nor_numba():
+    code = (
+        "import sys, secateur.kernels.compiled.cache, secateur.engine.compiled_loops;"
+        "assert not {'torch', 'numba'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

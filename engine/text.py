@@ -143,7 +143,7 @@ def measure(result: Json) -> str:
             f"{cell['ms']:.3f}",
             _speedup(cell),
             f"±{100 * cell['spread']:.0f} %",
-            f"{100 * cell['roofline']['share']:.0f} %" if cell["roofline"] else "–",
+            _share_of_limit(cell["roofline"]),
             "–" if cell["crossover"] is None else f"{100 * cell['crossover']:.0f} %",
         ]
         for cell in cells
@@ -166,6 +166,13 @@ def measure(result: Json) -> str:
     if known:
         lines.append(f"{known} of {len(cells)} measured before; --fresh times them anew")
     return "\n".join(lines)
+
+
+def _share_of_limit(roof: Json | None) -> str:
+    """How near the limit, with ~ where the limit itself was measured on a busy machine."""
+    if roof is None:
+        return "–"
+    return f"{'~' if roof['disturbed'] else ''}{100 * roof['share']:.0f} %"
 
 
 def _speedup(cell: Json) -> str:

@@ -48,13 +48,18 @@ def best_speedup(cell: Mapping[str, Any]) -> float | None:
     return float(cell["dense_ms"] / min(tried)) if tried else None
 
 
+def of_busy_machine(cell: Mapping[str, Any]) -> bool:
+    """Whether the machine was too busy for the cell's times to be believed: they are too long."""
+    return bool(cell.get("disturbed")) or cell["verdict"]["kind"] == "busy"
+
+
 def crossover(cells: Iterable[Mapping[str, Any]]) -> float | None:
     """The sparsity from which on a layer is faster than dense, of its cells at several sparsities.
 
     Between the last one that is not faster and the first that is, where the line through their
-    speed-ups crosses 1; the first itself where no lower one was measured or could run, or where one
-    of them was disturbed. None if the highest sparsity is not faster. Cells without a verdict do
-    not count.
+    times crosses that of dense; the first itself where no lower one was measured or could run, or
+    where one of them was disturbed. None if the highest sparsity is not faster. Cells without a
+    verdict do not count.
     """
     known = [cell for cell in cells if cell["verdict"]["kind"] != "busy"]
     found: Mapping[str, Any] | None = None
@@ -65,8 +70,9 @@ def crossover(cells: Iterable[Mapping[str, Any]]) -> float | None:
             continue
         if found is None or gain is None or cell.get("disturbed") or found.get("disturbed"):
             break
-        low, high, below = 1 - cell["kept"], 1 - found["kept"], min(gain, 1.0)
-        return float(low + (high - low) * (1 - below) / (found["speedup"] - below))
+        low, high = 1 - cell["kept"], 1 - found["kept"]
+        above, below = max(1 / gain, 1.0), 1 / found["speedup"]  # times as shares of dense's
+        return float(low + (high - low) * (above - 1) / (above - below))
     return None if found is None else float(1 - found["kept"])
 
 

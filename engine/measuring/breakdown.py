@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 
 from ...kernels.dispatch.stopwatch import Answer, Stopwatch
-from ...kernels.dispatch.timing import time_steps
 from ...kernels.modules.layers import is_convolution
 from ...kernels.modules.steps import Step, steps
 from .contests import Contest
@@ -20,7 +20,7 @@ Json = dict[str, Any]
 def breakdown(
     contest: Contest, answer: Answer, stopwatch: Stopwatch, device: torch.device
 ) -> list[Json]:
-    """``{"path", "parts": [{"name", "ms"}]}`` of every form, that which ran first.
+    """``{"path", "parts": [{"name", "ms"}], "disturbed"}`` of every form, that which ran first.
 
     A dense convolution of the library's is one ``multiply``, so that it stands here once more as S1
     has it, as im2col and GEMM. Each step is timed by itself on the same input, in the layout that
@@ -30,21 +30,13 @@ def breakdown(
     paths = [ran, *(path for path in answer.times if path != ran)]
     if _by_gemm(contest) is not None:
         paths.append(IM2COL)
-    return [{"path": path, "parts": _parts(contest, path, stopwatch, device)} for path in paths]
-
-
-def _parts(contest: Contest, path: str, stopwatch: Stopwatch, device: torch.device) -> list[Json]:
-    question = {**contest.question, "steps of": path}
-    known = stopwatch.memory.get(question)
-    if known is None:
-        known = time_steps(
-            _steps(contest, path),
-            seconds=stopwatch.seconds / 2,
-            device=device.type,
-            check=stopwatch.check,
-        )
-        stopwatch.memory.put(question, known)
-    return [{"name": name, "ms": ms} for name, ms in known.items()]
+    rows = []
+    for path in paths:
+        question = {**contest.question, "steps of": path}
+        found = stopwatch.parts(question, partial(_steps, contest, path), device)
+        parts = [{"name": name, "ms": ms} for name, ms in found.ms.items()]
+        rows.append({"path": path, "parts": parts, "disturbed": found.disturbed})
+    return rows
 
 
 def _steps(contest: Contest, path: str) -> list[Step]:

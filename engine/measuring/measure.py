@@ -43,10 +43,11 @@ def measure(
     whole model)``, pattern, kept`` (share of the weights)``, batch, dtype, device, ran`` (the
     executed path)``, dense_ms, ms``, their quartiles ``dense_q1_ms, dense_q3_ms, q1_ms, q3_ms,
     speedup, spread`` (distance of the quartiles as a share of the median)``, tried`` (every other
-    path with its times)``, roofline`` (None, or ``operations, bytes, limit_ms, share, bound``)``,
-    steps, verdict`` (``kind, words``)``, crossover`` (a sparsity or None; known at the end)``,
-    disturbed`` (the machine was busy) and ``cached``. What could not be measured is in ``failed``,
-    with ``error`` instead of times.
+    path with its times)``, roofline`` (None, or ``operations, bytes, limit_ms, share, bound`` and
+    ``disturbed``: the limits were measured on a busy machine)``, steps`` (of each path its
+    ``parts`` and whether it was ``disturbed``)``, verdict`` (``kind, words``)``, crossover`` (a
+    sparsity or None; known at the end)``, disturbed`` (the machine was busy) and ``cached``. What
+    could not be measured is in ``failed``, with ``error`` instead of times.
 
     `labels` name the pattern of each pruned layer, where its plan is known. `memory` holds earlier
     answers; None remembers nothing. `seconds` is the time for one cell. `cancel` is asked between

@@ -97,6 +97,7 @@ def _cells(
     times = race(forms, seconds=seconds, device=x.device.type, check=check)
     disturbed = watch.disturbed()
     for path, form in names.items():
+        watch = Watch(x.device, memory)
         parts = time_steps(raced[path], x, seconds=seconds / 4, check=check)
-        cell = {**row, "form": form, **figures(times, path, disturbed)}
-        yield {**cell, "steps": [{"path": path, "parts": parts}]}
+        steps = {"path": path, "parts": parts, "disturbed": watch.disturbed()}
+        yield {**row, "form": form, **figures(times, path, disturbed), "steps": [steps]}

@@ -94,8 +94,10 @@ class Run:
 
     def _note(self, device: str, peaks: Json) -> None:
         """Keep a setting's peaks beside those of other dtypes, which a setting need not know."""
-        others = self._peaks.get(device, {}).get("gflops", {})
-        self._peaks[device] = {**peaks, "gflops": {**others, **peaks["gflops"]}}
+        before = self._peaks.get(device, {"gflops": {}, "disturbed": False})
+        disturbed = before["disturbed"] or peaks["disturbed"]
+        gflops = {**before["gflops"], **peaks["gflops"]}
+        self._peaks[device] = {**peaks, "gflops": gflops, "disturbed": disturbed}
 
     def _tasks(self, bench: Bench, chosen: list[str]) -> tuple[int, Iterator[Task]]:
         if self._masks is not None and self._request.as_it_is:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..verdicts import best_speedup, pattern_words
+from ..verdicts import best_speedup, of_busy_machine, pattern_words
 from . import page
 from .axes import Axis, around, percent, plain
-from .plots import Series, Stack, lines, stacked_bars
+from .plots import Point, Series, Stack, lines, stacked_bars
 
 Json = Mapping[str, Any]
 Setting = tuple[int, str, str]
@@ -20,6 +20,7 @@ _PLOTTED = 8
 _PARTS = {"gather": 5, "im2col": 3, "select": 0, "multiply": 6, "reshape": 4}
 _KINDS = (6, 4, 0, 1, 2, 5, 7, 3)
 _DENSE = Series("dense", 3, ())
+_BUSY_PEAKS = "measured on a busy machine: may be too low, measured again next time"
 
 
 def latency_html(result: Json) -> str:
@@ -146,13 +147,13 @@ def _sparsity_plot(layer: str | None, cells: Sequence[Json]) -> Iterator[str]:
     patterns = list(dict.fromkeys(cell["pattern"] for cell in cells))
     series = []
     for pattern, kind in zip(patterns, _colours(len(patterns)), strict=True):
-        points = sorted(
-            (1 - cell["kept"], cell["dense_ms"] / gain)
+        points = {
+            (1 - cell["kept"], cell["dense_ms"] / gain): of_busy_machine(cell)
             for cell in cells
             if cell["pattern"] == pattern and (gain := best_speedup(cell)) is not None
-        )
+        }
         if points:
-            series.append(Series(pattern_words(pattern), kind, points))
+            series.append(_series(pattern_words(pattern), kind, points))
     if max((len(each.points) for each in series), default=0) < 2:
         return
     dense = sorted(cell["dense_ms"] for cell in cells)[len(cells) // 2]
@@ -171,6 +172,11 @@ def _sparsity_plot(layer: str | None, cells: Sequence[Json]) -> Iterator[str]:
     yield lines(title, series, x, y, dense=dense, crossovers=crossovers, words=words)
 
 
+def _series(name: str, kind: int, points: Mapping[Point, bool]) -> Series:
+    """Points in order; those that are True are of a busy machine."""
+    return Series(name, kind, sorted(points), [point for point in points if points[point]])
+
+
 def _over_batch(cells: Iterable[Json]) -> str:
     """The whole model over the batch, dense and each pattern at each sparsity."""
     plots = []
@@ -184,12 +190,13 @@ def _over_batch(cells: Iterable[Json]) -> str:
         series = [Series("dense", _DENSE.kind, sorted(dense.values()))]
         keys = list(dict.fromkeys((c["pattern"], round(c["kept"], 2)) for c in those))[:7]
         for (pattern, kept), kind in zip(keys, _colours(len(keys)), strict=True):
-            points = sorted(
-                (cell["batch"], cell["ms"])
+            points = {
+                (cell["batch"], cell["ms"]): of_busy_machine(cell)
                 for cell in those
                 if (cell["pattern"], round(cell["kept"], 2)) == (pattern, kept)
-            )
-            series.append(Series(f"{pattern_words(pattern)}, {percent(1 - kept)}", kind, points))
+            }
+            name = f"{pattern_words(pattern)}, {percent(1 - kept)}"
+            series.append(_series(name, kind, points))
         x = Axis("batch", batches[0] / 1.2, batches[-1] * 1.2, True, plain, tuple(batches))
         y = around("ms", [ms for each in series for _, ms in each.points], log=True)
         plots.append(lines(", ".join(place), series, x, y))
@@ -212,6 +219,7 @@ def _steps(cells: Iterable[Json]) -> str:
                 for part in row["parts"]
             ]
             name = "dense" if row["path"] == "dense" else f"{where}, {row['path']}"
+            name += ", busy" if row.get("disturbed") else ""
             stacks.setdefault(title, []).append((name, parts))
     plots = "".join(stacked_bars(title, rows, "ms") for title, rows in stacks.items())
     return f'<h2>Steps</h2><div class="plots">{plots}</div>' if plots else ""
@@ -223,7 +231,8 @@ def _table(cells: Iterable[Json], names: Mapping[Setting, str]) -> str:
         busy = cell["verdict"]["kind"] == "busy"
         kind = _color(cell["verdict"]["kind"])
         limit = cell["roofline"]
-        gain = "busy" if busy else f"{cell['speedup']:.2f}×"
+        about = "~" if cell.get("disturbed") else ""
+        gain = "busy" if busy else f"{about}{cell['speedup']:.2f}×"
         tried = "; ".join(f"{row['path']} {row['ms']:.3f}" for row in cell["tried"])
         rows.append(
             f'<tr><td class="name">{escape(cell["layer"] or "whole model")}</td>'
@@ -236,7 +245,7 @@ def _table(cells: Iterable[Json], names: Mapping[Setting, str]) -> str:
             f"{cell['ms']:.3f}</td>"
             f'<td class="num {kind}">{gain}</td>'
             f'<td class="num">{100 * cell["spread"]:.0f} %</td>'
-            f'<td class="num">{"–" if limit is None else percent(round(limit["share"], 2))}</td>'
+            f'<td class="num">{_share_of(limit)}</td>'
             f'<td class="word">{escape(tried)}</td></tr>'
         )
     head = (
@@ -244,6 +253,12 @@ def _table(cells: Iterable[Json], names: Mapping[Setting, str]) -> str:
         "#Of the limit", "Also tried, ms",
     )  # fmt: skip
     return page.table("All figures", head, rows)
+
+
+def _share_of(limit: Json | None) -> str:
+    if limit is None:
+        return "–"
+    return f"{'~' if limit.get('disturbed') else ''}{percent(round(limit['share'], 2))}"
 
 
 def _failed(failed: Iterable[Json]) -> str:
@@ -261,10 +276,11 @@ def _peaks(peaks: Mapping[str, Json]) -> str:
     rows = [
         f'<tr><td class="word">{escape(device)}</td><td>'
         + escape(", ".join(f"{value:,.0f} in {name}" for name, value in peak["gflops"].items()))
-        + f'</td><td class="num">{peak["gb_per_s"]:,.1f}</td></tr>'
+        + f'</td><td class="num">{peak["gb_per_s"]:,.1f}</td>'
+        + f"<td>{_BUSY_PEAKS if peak.get('disturbed') else ''}</td></tr>"
         for device, peak in peaks.items()
     ]
-    return page.table("Measured peaks", ("On", "GFLOP/s", "#GB/s"), rows)
+    return page.table("Measured peaks", ("On", "GFLOP/s", "#GB/s", ""), rows)
 
 
 def _colours(count: int) -> list[int]:

@@ -217,7 +217,9 @@ def _steps(layer: str, cells: Sequence[Json]) -> Iterator[str]:
                 (Series(part["name"], _PARTS.get(part["name"], 7), ()), part["ms"])
                 for part in cell["steps"][0]["parts"]
             ]
-            stacks.append((f"{percent(round(1 - cell['kept'], 2))}, {names[cell['form']]}", parts))
+            name = f"{percent(round(1 - cell['kept'], 2))}, {names[cell['form']]}"
+            name += ", busy" if cell["steps"][0].get("disturbed") else ""
+            stacks.append((name, parts))
     if stacks:
         yield stacked_bars(f"{layer}: steps", stacks, "ms", words="each timed by itself")
 

@@ -21,11 +21,12 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Series:
-    """What a plot shows in one colour."""
+    """What a plot shows in one colour. `busy` are those of its points that a busy machine gave."""
 
     name: str
     kind: int
     points: Sequence[Point]
+    busy: Sequence[Point] = ()
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,9 @@ def lines(
         marks += f'<polyline class="s{each.kind}" points="{path}"/>'
         for (px, py), (vx, vy) in zip(placed, each.points, strict=True):
             tip = f"{each.name}, {x.word(vx)}: {_number(vy)}"
-            marks += _circle(px, py, 3.2, each.kind, tip)
+            busy = (vx, vy) in each.busy
+            tip += ", machine busy" if busy else ""
+            marks += _circle(px, py, 3.2, each.kind, tip, hollow=busy)
     return card(title, words, svg(wide, frame.high, title, marks), legend(series))
 
 
@@ -248,13 +251,15 @@ def svg(wide: float, high: float, title: str, marks: str) -> str:
 
 
 def legend(series: Sequence[Series]) -> str:
-    """The names of the series beside their colours, nothing for a single one."""
-    if len(series) < 2:
+    """The names of the series beside their colours, and what hollow points are; else nothing."""
+    busy = any(each.busy for each in series)
+    if len(series) < 2 and not busy:
         return ""
     items = "".join(
         f'<li><i class="s{each.kind}"></i>{escape(each.name)}</li>'
         for each in {each.name: each for each in series}.values()
     )
+    items += '<li><i class="hollow"></i>machine busy</li>' if busy else ""
     return f'<ul class="legend">{items}</ul>'
 
 
@@ -273,8 +278,9 @@ def _text(x: float, y: float, words: str, anchor: str = "middle", kind: str = "t
     )
 
 
-def _circle(x: float, y: float, radius: float, kind: int, tip: str) -> str:
+def _circle(x: float, y: float, radius: float, kind: int, tip: str, hollow: bool = False) -> str:
+    look = f"s{kind} hollow" if hollow else f"s{kind}"
     return (
-        f'<circle class="s{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}">'
+        f'<circle class="{look}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}">'
         f"<title>{escape(tip)}</title></circle>"
     )

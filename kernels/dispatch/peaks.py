@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ..modules.work import Work
 from .host import facts
 from .memory import Memory
-from .noise import fixed_work
+from .noise import Watch, fixed_work
 from .timing import clock_of
 
 Json = dict[str, Any]
@@ -34,19 +34,24 @@ _QUIETER = 0.75
 
 @dataclass(frozen=True)
 class Peaks:
-    """Billions of operations a second by dtype, and of bytes read or written a second."""
+    """Billions of operations a second by dtype, and of bytes read or written a second.
+
+    `disturbed`: the machine was busy, so that they may be too low.
+    """
 
     gflops: dict[str, float]
     gb_per_s: float
+    disturbed: bool = False
 
     def to_json(self) -> Json:
-        """``{"gflops": {dtype: ..}, "gb_per_s": ..}``."""
-        return {"gflops": self.gflops, "gb_per_s": self.gb_per_s}
+        """``{"gflops": {dtype: ..}, "gb_per_s": .., "disturbed": ..}``."""
+        return asdict(self)
 
     def roofline(self, work: Work, dtype: str, ms: float) -> Json | None:
         """How near `ms` comes to the least time that this work can take; None for unknown dtypes.
 
         `share` is above 1 where the data stays in the caches: the roof is that of main memory.
+        It is too high where the roof was ``disturbed``.
         """
         if dtype not in self.gflops or not work.operations:
             return None
@@ -59,26 +64,38 @@ class Peaks:
             "limit_ms": limit,
             "share": limit / ms,
             "bound": "compute" if computing >= moving else "memory",
+            "disturbed": self.disturbed,
         }
 
 
 def peaks(device: torch.device, dtypes: Iterable[str], memory: Memory) -> Peaks:
     """The best of a large product or convolution per dtype, and of a large copy.
 
-    Measured once per machine and kept in `memory`; about a second on the CPU. Once more where the
-    machine is much quieter than it was then. A dtype that the device cannot multiply is left out.
+    Measured once per machine and kept in `memory`; about a second on the CPU. Anew where the
+    machine is much quieter than it was then. What was disturbed is measured again at every call
+    until it is not, and the better figure is kept. A dtype that the device cannot multiply is left
+    out.
     """
     question, now = {"what": "peaks", **facts(device)}, fixed_work(device)
     known = memory.get(question)
     if known is None or now < _QUIETER * known["fixed_ms"]:
-        known = {"gflops": {}, "gb_per_s": _gb_per_s(device), "fixed_ms": now}
-    missing = [dtype for dtype in dtypes if dtype not in known["gflops"]]
-    if missing:
-        found = {dtype: _gflops(device, getattr(torch, dtype)) for dtype in missing}
-        speeds = {name: speed for name, speed in found.items() if speed}
-        known = {**known, "gflops": {**known["gflops"], **speeds}}
+        known = {"gflops": {}, "gb_per_s": 0.0, "fixed_ms": now, "disturbed": True}
+    gflops, again = known["gflops"], known.get("disturbed", True)  # an older file does not say
+    missing = [dtype for dtype in dtypes if dtype not in gflops]
+    wanted = dict.fromkeys([*gflops, *missing] if again else missing)
+    if again or wanted:
+        watch = Watch(device, memory)
+        found = {dtype: _gflops(device, getattr(torch, dtype)) for dtype in wanted}
+        better = {name: max(new, gflops.get(name, 0.0)) for name, new in found.items() if new}
+        copied = max(_gb_per_s(device), known["gb_per_s"]) if again else known["gb_per_s"]
+        known = {
+            "gflops": {**gflops, **better},
+            "gb_per_s": copied,
+            "fixed_ms": known["fixed_ms"],
+            "disturbed": watch.disturbed(),
+        }
         memory.put(question, known)
-    return Peaks(known["gflops"], known["gb_per_s"])
+    return Peaks(known["gflops"], known["gb_per_s"], known["disturbed"])
 
 
 def _gflops(device: torch.device, dtype: torch.dtype) -> float | None:

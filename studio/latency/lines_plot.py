@@ -18,6 +18,7 @@ _ROOM = 1.3
 """How far above the highest median whiskers may reach."""
 _NEAR = 12.0
 """Pixels around a point that count as on it."""
+_BUSY = "machine busy"
 
 
 def curve_colour(look: Theme, number: int) -> QColor:
@@ -54,22 +55,35 @@ class LinesPlot(Plot):
         if not self.series:
             return
         words(painter, QPointF(MARGIN, MARGIN), self._title, look.colour("text"), 13)
-        for (number, series), place in zip(
-            enumerate(self.series), self._key(size.width()), strict=True
-        ):
+        places = self._key(size.width())
+        for (number, series), place in zip(enumerate(self.series), places, strict=False):
             self._draw_key(painter, place, series, number, look)
+        if self._busy:
+            _mark(painter, places[-1] + QPointF(10, -4), 0, look.colour("dim"), look, hollow=True)
+            words(painter, places[-1] + QPointF(26, 0), _BUSY, look.colour("dim"))
         axes = self._axes(size)
         axes.paint(painter, look)
         for number, series in enumerate(self.series):
             self._draw_series(painter, axes, series, number, look)
         self._draw_crossings(painter, axes, look)
 
+    @property
+    def _busy(self) -> bool:
+        """Whether any point that is drawn is hollow."""
+        return any(
+            point.busy
+            for series in self.series
+            for point in series.points
+            if self._batches or not series.dense
+        )
+
     def _key(self, width: float) -> list[QPointF]:
-        """Where the names of the curves stand, in as many lines as they need."""
+        """Where the curves' names and the word for hollow points stand, in lines as they fit."""
         metrics = QFontMetricsF(themes.font(11))
         x, base, places = MARGIN, MARGIN + KEY, []
-        for series in self.series:
-            wide = 26 + metrics.horizontalAdvance(series.name)
+        names = [series.name for series in self.series] + [_BUSY] * self._busy
+        for name in names:
+            wide = 26 + metrics.horizontalAdvance(name)
             if x > MARGIN and x + wide > width - MARGIN:
                 x, base = MARGIN, base + 18
             places.append(QPointF(x, base))
@@ -84,9 +98,7 @@ class LinesPlot(Plot):
         painter.setPen(QPen(colour, 1.75, style))
         painter.drawLine(place + QPointF(0, -4), place + QPointF(20, -4))
         if not series.dense:
-            no_pen(painter)
-            painter.setBrush(colour)
-            paint_marker(painter, place + QPointF(10, -4), number - 1, 3.5)
+            _mark(painter, place + QPointF(10, -4), number - 1, colour, look)
         words(painter, place + QPointF(26, 0), series.name, look.colour("dim"))
 
     def _colour(self, number: int, series: Series, look: Theme) -> QColor:
@@ -137,9 +149,7 @@ class LinesPlot(Plot):
         placed = [axes.place(point.x, point.ms) for point in series.points]
         if series.dense and not self._batches:
             # Dense is one and the same whatever the sparsity: a level line over the whole width.
-            times = sorted(point.ms for point in series.points)
-            middle = times[len(times) // 2]
-            placed = [axes.place(0.0, middle), axes.place(1.0, middle)]
+            placed = [axes.place(0.0, series.level), axes.place(1.0, series.level)]
         painter.setPen(QPen(colour, 1.75, style))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawPolyline(QPolygonF(placed))
@@ -147,12 +157,11 @@ class LinesPlot(Plot):
             return
         for point, place in zip(series.points, placed, strict=True):
             if point.low is not None and point.high is not None:
-                painter.setPen(QPen(colour, 1))
+                painter.setPen(QPen(_paler(colour) if point.busy else colour, 1))
                 top = min(point.high, axes.y.high)
                 painter.drawLine(axes.place(point.x, point.low), axes.place(point.x, top))
-            no_pen(painter)
-            painter.setBrush(colour)
-            paint_marker(painter, place, 0 if series.dense else number - 1, 3.5)
+            shape = 0 if series.dense else number - 1
+            _mark(painter, place, shape, colour, look, hollow=point.busy)
 
     # Pointer
 
@@ -187,3 +196,22 @@ class LinesPlot(Plot):
         point = self.point_at(event.position())
         if point is not None and event.button() == Qt.MouseButton.LeftButton:
             self.pair_picked.emit(point.cell)
+
+
+def _mark(
+    painter: QPainter, place: QPointF, shape: int, colour: QColor, look: Theme, hollow: bool = False
+) -> None:
+    """The mark of a measured point; hollow where the machine was busy."""
+    if hollow:
+        painter.setPen(QPen(colour, 1.25))
+        painter.setBrush(look.colour("bg"))
+    else:
+        no_pen(painter)
+        painter.setBrush(colour)
+    paint_marker(painter, place, shape, 3.5)
+
+
+def _paler(colour: QColor) -> QColor:
+    pale = QColor(colour)
+    pale.setAlphaF(0.45)
+    return pale

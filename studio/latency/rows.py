@@ -113,10 +113,12 @@ def roofline_words(cell: Cell) -> str:
     if not roof:
         return ""
     limit = {"compute": "arithmetic", "memory": "memory"}.get(roof["bound"], roof["bound"])
+    about = "About " if roof.get("disturbed") else ""
     return (
-        f"{roof['share'] * 100:.0f} % of the roofline: {limit} allows "
+        f"{about}{roof['share'] * 100:.0f} % of the roofline: {limit} allows "
         f"{milliseconds(roof['limit_ms'])} ms at best "
         f"({_si(roof['operations'])}FLOP, {_si(roof['bytes'])}B)."
+        + (" The machine was busy when its limits were measured." if about else "")
     )
 
 

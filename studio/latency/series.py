@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...engine.verdicts import crossover
+from ...engine.verdicts import crossover, of_busy_machine
 from ..state.cells import Cell, Setting, setting
 from .plot import milliseconds
 
 
 @dataclass(frozen=True)
 class Point:
-    """One measured time in ms with its quartiles (None: not known). `cell` is what it is of."""
+    """One measured time in ms with its quartiles (None: not known). `cell` is what it is of.
+
+    `busy`: the machine was, so that the time is too long.
+    """
 
     x: float
     ms: float
@@ -20,6 +23,7 @@ class Point:
     high: float | None
     tip: str
     cell: Cell
+    busy: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,12 @@ class Series:
     name: str
     points: tuple[Point, ...]
     dense: bool = False
+
+    @property
+    def level(self) -> float:
+        """The median of its times, of those alone that no busy machine made too long, if any."""
+        times = [p.ms for p in self.points if not p.busy] or [p.ms for p in self.points]
+        return sorted(times)[len(times) // 2]
 
 
 @dataclass(frozen=True)
@@ -109,4 +119,7 @@ def _point(values: Cell, prefix: str, x: float, path: str, cell: Cell | None = N
         f"{cell['pattern']} at {(1 - cell['kept']) * 100:.0f} % sparsity, batch {cell['batch']}\n"
         f"{path}: {milliseconds(ms)} ms\ndense: {milliseconds(cell['dense_ms'])} ms"
     )
-    return Point(x, ms, values.get(f"{prefix}q1_ms"), values.get(f"{prefix}q3_ms"), tip, cell)
+    if busy := of_busy_machine(cell):
+        tip += "\nThe machine was busy: both are too long"
+    low, high = values.get(f"{prefix}q1_ms"), values.get(f"{prefix}q3_ms")
+    return Point(x, ms, low, high, tip, cell, busy)

@@ -16,17 +16,22 @@ from .plot import KEY, MARGIN, Plot, milliseconds, paint_key, words
 from .rows import how
 
 _ROW, _GROUP = 24.0, 30.0
+_PALE = 0.5
 STEPS = ("im2col", "gather", "select", "multiply", "reshape")
 """The steps in the order in which they run."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One path of one cell; `parts` are (step, ms). `group` is given where a new cell begins."""
+    """One path of one cell; `parts` are (step, ms). `group` is given where a new cell begins.
+
+    `busy`: the machine was, so that the times are too long.
+    """
 
     group: str
     path: str
     parts: tuple[tuple[str, float], ...]
+    busy: bool = False
 
     @property
     def total(self) -> float:
@@ -37,7 +42,15 @@ class Stack:
     def tip(self) -> str:
         """All steps with their times."""
         lines = [f"{name} {milliseconds(ms)} ms" for name, ms in self.parts]
-        return "\n".join([self.path, *lines, f"together {milliseconds(self.total)} ms"])
+        lines.append(f"together {milliseconds(self.total)} ms")
+        if self.busy:
+            lines.append("The machine was busy: the times are too long")
+        return "\n".join([self.path, *lines])
+
+    @property
+    def words(self) -> str:
+        """What stands behind its bar."""
+        return f"{milliseconds(self.total)} ms" + (" · machine busy" if self.busy else "")
 
 
 def stacks(cells: Sequence[Cell], layer: str | None, chosen: Setting | None) -> list[Stack]:
@@ -47,7 +60,8 @@ def stacks(cells: Sequence[Cell], layer: str | None, chosen: Setting | None) -> 
     for cell in sorted(mine, key=lambda c: (c["pattern"], -c["kept"])):
         for number, one in enumerate(cell["steps"]):
             parts = tuple((str(part["name"]), float(part["ms"])) for part in one["parts"])
-            found.append(Stack("" if number else how(cell), str(one["path"]), parts))
+            group, busy = "" if number else how(cell), bool(one.get("disturbed"))
+            found.append(Stack(group, str(one["path"]), parts, busy))
     return found
 
 
@@ -95,7 +109,8 @@ class StepsChart(Plot):
         metrics = QFontMetricsF(themes.font(12))
         longest = max(metrics.horizontalAdvance(stack.path) for stack in self.stacks)
         left = MARGIN + min(longest + 16, size.width() * 0.34)
-        room = max(24.0, size.width() - left - MARGIN - 70)
+        behind = max(metrics.horizontalAdvance(stack.words) for stack in self.stacks)
+        room = max(24.0, size.width() - left - MARGIN - behind - 8)
         scale = room / (max(stack.total for stack in self.stacks) or 1.0)
         y = base + 8
         for stack in self.stacks:
@@ -115,12 +130,11 @@ class StepsChart(Plot):
         x = box.left()
         for step, ms in stack.parts:
             wide = ms * scale
-            painter.fillRect(
-                QRectF(x, box.top() + 5, max(wide - 1, 0.5), _ROW - 10), step_colour(look, step)
-            )
+            colour = step_colour(look, step)
+            colour.setAlphaF(_PALE if stack.busy else 1.0)
+            painter.fillRect(QRectF(x, box.top() + 5, max(wide - 1, 0.5), _ROW - 10), colour)
             x += wide
-        words(painter, QPointF(x + 8, base), f"{milliseconds(stack.total)} ms",
-              look.colour("dim"))  # fmt: skip
+        words(painter, QPointF(x + 8, base), stack.words, look.colour("dim"))
 
     def stack_at(self, y: float) -> Stack | None:
         """The stack at a height of the picture."""

@@ -162,6 +162,23 @@ def test_the_roofline_in_words():
         "60 % of the roofline: memory allows 0.3 ms at best (120 MFLOP, 2.4 MB)."
     )
     assert roofline_words(cell("a", "group", 0.5, 1.0, 0.5)) == ""
+    doubtful = roofline_words(cell("a", "group", 0.5, 1.0, 0.5, roofline={**roof, "disturbed": 1}))
+    assert doubtful.startswith("About 60 % of the roofline: memory allows 0.3 ms")
+    assert doubtful.endswith("The machine was busy when its limits were measured.")
+
+
+def test_points_of_a_busy_machine_are_known_and_do_not_set_the_level_of_dense():
+    cells = [
+        cell("a", "group", 0.75, 1.0, 0.9, run=False),
+        cell("a", "group", 0.5, 9.0, 3.0, run=False, disturbed=True),
+        cell("a", "group", 0.25, 9.0, 3.0, run=False, busy=True),
+    ]
+    (dense, group), _ = over_sparsity(cells, "a", HERE)
+    assert [point.busy for point in group.points] == [False, True, True]
+    assert ["busy" in point.tip for point in group.points] == [False, True, True]
+    assert dense.level == 1.0
+    (dense, _), _ = over_sparsity(cells[1:], "a", HERE)
+    assert dense.level == 9.0, "nothing better is known"
 
 
 def test_a_curve_goes_on_above_the_dense_line_where_dense_is_what_runs():

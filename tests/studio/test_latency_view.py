@@ -21,6 +21,7 @@ from secateur.engine import events
 from secateur.engine.patterns import PATTERNS
 from secateur.studio.canvas import Canvas
 from secateur.studio.latency.ask_panel import AskPanel
+from secateur.studio.latency.lines_plot import curve_colour
 from secateur.studio.look import theme
 from secateur.studio.state.cells import key
 from secateur.studio.state.kept_times import KnownRun
@@ -203,6 +204,23 @@ def test_over_sparsity_a_click_on_a_point_shows_its_pair(canvas):
     assert canvas.latency.layers.opened == {key(canvas.session.measuring.found.of_layer("conv")[0])}
 
 
+def test_points_of_a_busy_machine_are_hollow(canvas):
+    give(canvas)
+    canvas.session.select(["conv"])
+    mode(canvas, 3)
+    plot = canvas.latency.sparsity
+    leaf = curve_colour(theme.current(), 0).name()
+
+    def middle(number):
+        place = plot.place_of(plot.series[1].points[number]).toPoint()
+        return plot.grab().toImage().pixelColor(place).name()
+
+    # The middle of the three was lost to dense, and its whisker is hidden by its mark.
+    assert [middle(number) for number in range(3)] == [leaf] * 3
+    give(canvas, [{**CELLS[0], "disturbed": True}])
+    assert [middle(number) for number in range(3)] == [leaf, theme.current().bg, leaf]
+
+
 def test_the_whole_model_over_sparsity_is_one_chip_away(canvas):
     give(canvas, (*CELLS, cell(None, "group", 0.25, 10.0, 2.0, "grouped")))
     mode(canvas, 3)
@@ -225,6 +243,10 @@ def test_steps_are_measured_on_request_for_the_selected_layer(canvas):
     give(canvas, [cell("conv", "group", 0.5, 1.0, 0.5, steps=steps)])
     look = theme.current()
     assert {look.blue, look.leaf} <= colours(canvas.latency.steps)
+    assert [stack.words for stack in canvas.latency.steps.stacks] == ["0.5 ms"]
+    steps[0]["disturbed"] = True
+    give(canvas, [cell("conv", "group", 0.5, 1.0, 0.5, steps=steps)])
+    assert [stack.words for stack in canvas.latency.steps.stacks] == ["0.5 ms · machine busy"]
 
 
 def test_batches_are_measured_for_the_plan_s_choice(canvas):

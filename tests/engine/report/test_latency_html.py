@@ -112,7 +112,27 @@ def test_what_failed_and_a_busy_machine_are_said():
 
 def test_factors_of_a_disturbed_measurement_are_about():
     html = latency_html(result([{**cell(None, 0.5, 1.0, 0.5), "disturbed": True}]))
-    assert html.count("~2.00×") == 2, "on the card and among the verdicts"
+    assert html.count("~2.00×") == 3, "on the card, among the verdicts and among the figures"
+
+
+def test_points_steps_and_limits_of_a_busy_machine_are_told_from_quiet_ones():
+    cells = [cell("a", kept, 1.0, 0.4 + kept, steps=STEPS) for kept in (0.75, 0.5, 0.25)]
+    html = latency_html(result(cells))
+    assert ("hollow" in html.partition("<body")[2], "busy" in html.partition("<body")[2]) == (
+        False, False
+    )  # fmt: skip
+    roof = {"operations": 5, "bytes": 5, "limit_ms": 1.0, "share": 0.6, "bound": "memory"}
+    cells[0] |= {"disturbed": True, "roofline": {**roof, "disturbed": True}}
+    cells[1]["steps"] = [{**row, "disturbed": True} for row in STEPS]
+    found = result(cells)
+    found["machine"]["peaks"]["cpu"]["disturbed"] = True
+    html = latency_html(found)
+    assert Page(html).seen["circle"] == 3 + 1, "points and the ring"
+    assert html.count('class="s6 hollow"') == 1
+    assert "machine busy</li>" in html
+    assert "grouped (gather), busy" in html
+    assert "~60 %" in html
+    assert "measured on a busy machine" in html
 
 
 def test_a_real_measurement_has_a_page_and_its_rows():

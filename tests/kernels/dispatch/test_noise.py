@@ -17,7 +17,7 @@ from secateur.kernels.dispatch import noise
 from secateur.kernels.dispatch.memory import Memory
 from secateur.kernels.dispatch.noise import Watch, in_doubt
 from secateur.kernels.dispatch.race import DENSE, Form
-from secateur.kernels.dispatch.stopwatch import Answer, Stopwatch
+from secateur.kernels.dispatch.stopwatch import Answer, Parts, Stopwatch
 from secateur.kernels.dispatch.timing import Timing
 
 CPU = torch.device("cpu")
@@ -148,6 +148,27 @@ def test_a_disturbed_answer_is_remembered_but_not_exact_enough(tmp_path, monkeyp
     again = ask(exact=False)
     assert again.remembered
     assert again.disturbed
+
+
+def test_steps_of_a_busy_machine_are_timed_again_and_are_not_exact_enough(tmp_path, monkeypatch):
+    busy, calls = [True], []
+    monkeypatch.setattr(noise.Watch, "disturbed", lambda self: busy[0])
+    steps = [("gather", lambda: calls.append(1)), ("multiply", lambda: None)]
+
+    def ask(exact: bool) -> tuple[Parts, bool]:
+        """What is said, and whether anything was timed for it."""
+        calls.clear()
+        stopwatch = Stopwatch(Memory(tmp_path), seconds=0.01, exact=exact)
+        return stopwatch.parts({"steps": "of this"}, lambda: steps, CPU), bool(calls)
+
+    found, timed = ask(exact=True)
+    assert (set(found.ms), found.disturbed, timed) == ({"gather", "multiply"}, True, True)
+    assert ask(exact=False) == (found, False)
+    assert ask(exact=True)[1]
+    busy[0] = False
+    quiet, timed = ask(exact=True)
+    assert (quiet.disturbed, timed) == (False, True)
+    assert ask(exact=True) == (quiet, False)
 
 
 def test_the_fixed_work_takes_time():

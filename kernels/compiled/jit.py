@@ -6,10 +6,13 @@ need them, and only if `ready`. Without numba every operation has a path through
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from threading import Thread
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +20,8 @@ import torch
 from .cache import loops_folder
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
+# Parts that a thread would get if all took the same time.
+_PARTS = 4
 
 
 @cache
@@ -59,26 +64,74 @@ def compiled(signature: str | None = None) -> Callable[[Loop], Loop]:
 def share(work: Callable[[int, int], None], count: int, most: int) -> None:
     """Call `work(first, end)` for parts that cover 0 to `count`, in at most `most` threads at once.
 
-    There are no more than torch's number of threads, of which this one is the first. A thread costs
-    about 40 microseconds; compiled loops cannot use torch's own.
+    There are no more than torch's number of threads, of which this one is the first. Each takes a
+    part after the other, so that one that wakes late, or has long rows, does fewer. The others wait
+    for work from one call to the next: waking one takes some 40 microseconds, starting one twice
+    that. Compiled loops cannot use torch's own.
     """
     threads = max(1, min(torch.get_num_threads(), most, count))
-    each = max(1, -(-count // threads))
-    parts = [(first, min(first + each, count)) for first in range(0, count, each)]
+    if threads == 1:
+        work(0, count)
+        return
+    each = -(-count // (threads * _PARTS))
+    parts = SimpleQueue[int]()
+    for first in range(0, count, each):
+        parts.put(first)
     failed: list[BaseException] = []
 
-    def other(first: int, end: int) -> None:
+    def some() -> None:
         try:
-            work(first, end)
+            with suppress(Empty):
+                while True:
+                    first = parts.get_nowait()
+                    work(first, min(first + each, count))
         except BaseException as error:
             failed.append(error)
 
-    others = [Thread(target=other, args=part) for part in parts[1:]]
-    for thread in others:
-        thread.start()
-    for part in parts[:1]:
-        other(*part)
-    for thread in others:
-        thread.join()
+    helpers = [_Help(some) for _ in range(threads - 1)]
+    for helper in helpers:
+        _waiting(torch.get_num_threads() - 1).put(helper)
+    some()
+    for helper in helpers:
+        helper.finish()
     if failed:
         raise failed[0]
+
+
+class _Help:
+    """A call that another thread makes, unless all is done before that comes to it."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._taken, self._done = Lock(), Lock()
+        self._done.acquire()
+
+    def give(self) -> None:
+        """In the other thread."""
+        if self._taken.acquire(blocking=False):
+            self._call()
+            self._done.release()
+
+    def finish(self) -> None:
+        """Wait for the call, if it was begun."""
+        if not self._taken.acquire(blocking=False):
+            self._done.acquire()
+
+
+@cache
+def _waiting(count: int) -> SimpleQueue[_Help]:
+    """What `count` threads take their work from; they are there until the process ends."""
+    work = SimpleQueue[_Help]()
+
+    def serve() -> None:
+        while True:
+            work.get().give()  # and keep nothing of it while waiting
+
+    for _ in range(count):
+        Thread(target=serve, name="compiled loops", daemon=True).start()
+    return work
+
+
+if hasattr(os, "register_at_fork"):
+    # The threads stay with the parent: a child starts its own.
+    os.register_at_fork(after_in_child=_waiting.cache_clear)

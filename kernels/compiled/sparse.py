@@ -1,5 +1,7 @@
 """Products of a CSR or BSR matrix with many samples, and of two dense ones where CSR has entries.
 
+One sample, or a few, are for `dots.py`.
+
 Samples lie side by side, 64 of them in one wide vector: x is laid out anew as [piece, in, 64] once.
 An entry of W then costs one broadcast and four (of 16 floats) multiply-adds straight out of the
 second-level cache, whose sums stay in registers for a whole row; a block of W uses what it loads of
@@ -18,7 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
+from . import dots
 from .jit import compiled, share
 from .vectors import add, load, splat, store, sum_of, times
 
@@ -43,10 +47,12 @@ def multiply(matrix: Tensor, x: Tensor, y: Tensor, bias: Tensor | None) -> None:
     """
     crow, columns, values = _parts(matrix)
     side = matrix.values().shape[-1] if matrix.layout == torch.sparse_bsr else 1
-    if len(x) == 1 and side == 1:
-        _multiply_one(matrix, x[0], y[0], bias)
-        return
     offset = _offset(bias, y.shape[1])
+    if dots.serves(side, len(x)):
+        beyond = matrix.shape[1] - x.shape[1]
+        given = (F.pad(x, (0, beyond)) if beyond else x).contiguous()
+        dots.multiply(crow, columns, values, side, given.numpy(), offset, y.numpy())
+        return
     for start in range(0, len(x), _MOST):
         source, target = x[start : start + _MOST].numpy(), y[start : start + _MOST].numpy()
         few = len(source) <= _FEW_LANES
@@ -59,15 +65,6 @@ def multiply(matrix: Tensor, x: Tensor, y: Tensor, bias: Tensor | None) -> None:
         work = 2 * len(values) * len(source)
         rows = partial(rows, laid, matrix.shape[1], offset, target)
         share(rows, matrix.shape[0] // side, work // _WORTH_A_THREAD)
-
-
-def _multiply_one(matrix: Tensor, x: Tensor, y: Tensor, bias: Tensor | None) -> None:
-    """Write W x + bias to y [out], for one sample x [in] and W as CSR."""
-    offset = _offset(bias, len(y))
-    crow, columns, values = _parts(matrix)
-    source = x.contiguous().numpy()
-    rows = partial(_vector, crow, columns, values, source, offset, y.numpy())
-    share(rows, len(y), matrix.values().numel() // _ENTRIES_WORTH_A_THREAD)
 
 
 def sampled(crow: Tensor, columns: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -87,8 +84,9 @@ def sampled(crow: Tensor, columns: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _offset(bias: Tensor | None, out: int) -> Floats:
-    given = torch.zeros(out) if bias is None else bias.detach().float().contiguous()
-    offset: Floats = given.numpy()
+    if bias is None:
+        return np.zeros(out, np.float32)
+    offset: Floats = bias.detach().float().contiguous().numpy()
     return offset
 
 
@@ -214,33 +212,6 @@ def _for_bsr(lanes: int, part: int) -> Callable[..., None]:
 
 _csr_few, _csr_many = _for_csr(_FEW_LANES), _for_csr(_LANES)
 _bsr_few, _bsr_many = _for_bsr(_FEW_LANES, _FEW_LANES), _for_bsr(_LANES, _HALF)
-
-
-@compiled("void(i4[::1], i4[::1], f4[::1], f4[::1], f4[::1], f4[:], i8, i8)")
-def _vector(
-    crow: Any,
-    columns: Any,
-    values: Any,
-    x: Any,
-    bias: Any,
-    y: Any,
-    first: Any,
-    end: Any,
-) -> None:
-    zero = splat(np.float32(0), 1)
-    for r in range(first, end):
-        a, b, c, d = zero, zero, zero, zero
-        k, stop = np.int64(crow[r]), np.int64(crow[r + 1])
-        while k + 3 < stop:
-            a = add(a, times(load(values, k, 1), load(x, np.int64(columns[k]), 1)))
-            b = add(b, times(load(values, k + 1, 1), load(x, np.int64(columns[k + 1]), 1)))
-            c = add(c, times(load(values, k + 2, 1), load(x, np.int64(columns[k + 2]), 1)))
-            d = add(d, times(load(values, k + 3, 1), load(x, np.int64(columns[k + 3]), 1)))
-            k += 4
-        while k < stop:
-            a = add(a, times(load(values, k, 1), load(x, np.int64(columns[k]), 1)))
-            k += 1
-        y[r] = bias[r] + sum_of(add(add(a, b), add(c, d)))
 
 
 @compiled("void(i4[::1], i4[::1], f4[::1], f4[::1], i8, f4[::1], i8, i8)")

@@ -81,6 +81,34 @@ def splat(typing: Any, number: Any, lanes: Any) -> Any:
     return result(types.float32, lanes), emit
 
 
+@_constant
+def gathered(typing: Any, array: Any, places: Any, first: Any, lanes: Any) -> Any:
+    """The entries of an array of float32 at `lanes` (constant) of the int32 places from `first` on.
+
+    They are loaded one by one.
+    """
+    result = Vector(array.dtype, lanes.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = ir.Constant(result.ir, ir.Undefined)
+        for lane in map(_INT32, range(result.lanes)):
+            start = _at(context, builder, places, args[1], args[2])
+            place = builder.load(builder.gep(start, [lane]))
+            entry = builder.load(_at(context, builder, array, args[0], place))
+            found = builder.insert_element(found, entry, lane)
+        return found
+
+    return result(array, places, types.intp, lanes), emit
+
+
+@_constant
+def repeated(typing: Any, vector: Any, lanes: Any) -> Any:
+    """The entries of a vector of float32 again and again, `lanes` (constant) in all."""
+    result = Vector(types.float32, lanes.literal_value)
+    places = [lane % vector.lanes for lane in range(result.lanes)]
+    return result(vector, lanes), lambda c, b, s, args: _shuffle(b, args[0], args[0], places)
+
+
 @_emitted
 def as_bytes(typing: Any, vector: Any) -> Any:
     """Whole numbers from 0 to 127 as uint8."""

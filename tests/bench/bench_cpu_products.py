@@ -10,6 +10,7 @@ is left (its operations by a large product's, or its bytes by a large copy's rat
 time.
 
 Run: python tests/bench/bench_cpu_products.py [--seconds S] [--out RESULTS.md]
+[--only convolutions linear training] [--batches 1 16 256 (of the linear layers)]
 """
 
 from __future__ import annotations
@@ -211,7 +212,9 @@ def pruned(weight: Tensor) -> dict[str, tuple[Tensor, Callable[[Tensor], Tensor]
     return found
 
 
-def linear(seconds: float, peak: float, bandwidth: float) -> list[str]:
+def linear(
+    seconds: float, peak: float, bandwidth: float, batches: Iterable[int] = LINEAR_BATCHES
+) -> list[str]:
     lines = [
         f"Linear layers at {1 - LINEAR_KEPT:.0%}, fp32",
         "",
@@ -224,7 +227,7 @@ def linear(seconds: float, peak: float, bandwidth: float) -> list[str]:
         torch.manual_seed(0)
         weight = torch.randn(out, ins)
         candidates = pruned(weight)
-        for batch in LINEAR_BATCHES:
+        for batch in batches:
             x = torch.randn(batch, ins)
             calls: dict[str, Call] = {"dense": partial(F.linear, x, weight)}
             for name, (masked, product, _) in candidates.items():
@@ -300,6 +303,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=1.5, help="for the rounds of one layer")
     parser.add_argument("--out", type=Path)
+    tables = ("convolutions", "linear", "training")
+    parser.add_argument("--only", nargs="+", choices=tables, default=tables)
+    parser.add_argument("--batches", nargs="+", type=int, default=LINEAR_BATCHES)
     given = parser.parse_args()
     torch.set_num_threads(2)
     machine = describe()
@@ -309,8 +315,13 @@ def main() -> None:
             f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}, 2 threads; a "
             f"product of 2048 does {peak / 1e6:.0f} GFLOP/s, a copy {bandwidth / 1e6:.1f} GB/s"
         )
-        layers = [*linear(given.seconds, peak, bandwidth), "", *training(given.seconds)]
-        text = "\n".join([head, "", *convolutions(given.seconds, peak), "", *layers])
+        makers: dict[str, Callable[[], list[str]]] = {
+            "convolutions": partial(convolutions, given.seconds, peak),
+            "linear": partial(linear, given.seconds, peak, bandwidth, given.batches),
+            "training": partial(training, given.seconds),
+        }
+        found = [["", *make()] for name, make in makers.items() if name in given.only]
+        text = "\n".join([head, *(line for lines in found for line in lines)])
     print(text)
     if given.out:
         given.out.write_text(text + "\n", encoding="utf-8")

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur.kernels import reference
-from secateur.kernels.compiled.jit import share
 from secateur.kernels.products import cpu_sparse, sddmm
 from secateur.kernels.products.cpu_sparse import CpuSparse, sparse_linear_cpu, sparse_matrix_cpu
 
@@ -19,7 +18,13 @@ def matrix(out: int, ins: int, density: float, seed: int) -> torch.Tensor:
     return torch.randn(out, ins, generator=generator) * kept
 
 
-@given(sizes, sizes, st.integers(0, 140), st.floats(0, 1), st.sampled_from([1, 2, 3, 4, 8, 16]))
+@given(
+    sizes,
+    sizes,
+    st.integers(0, 9) | st.integers(0, 140),
+    st.floats(0, 1),
+    st.sampled_from([1, 2, 3, 4, 8, 16, 32]),
+)
 def test_any_shape_block_and_batch(out, ins, samples, density, side):
     dense = matrix(out, ins, density, seed=out)
     weight = CpuSparse.from_dense(dense, side)
@@ -32,9 +37,9 @@ def test_any_shape_block_and_batch(out, ins, samples, density, side):
 
 
 @pytest.mark.parametrize("side", [1, 8])
-@pytest.mark.parametrize("samples", [1, 16, 300, 1100])
+@pytest.mark.parametrize("samples", [3, 16, 300, 1100])
 def test_large_ones_are_shared_out_among_threads(side, samples):
-    dense = matrix(520, 1030, 0.5, seed=1)
+    dense = matrix(1080, 1030, 0.5, seed=1)
     x = torch.randn(samples, 1030)
     wanted = reference.linear(dense, x)
     found = sparse_linear_cpu(CpuSparse.from_dense(dense, side), x)
@@ -67,19 +72,3 @@ def test_without_the_compiler_the_products_are_the_same(monkeypatch):
         monkeypatch.setattr(module, "ready", lambda: False)
     for one, other in zip(compiled, results(), strict=True):
         torch.testing.assert_close(one, other)
-
-
-@pytest.mark.parametrize(("count", "most"), [(0, 2), (1, 2), (7, 0), (7, 2), (1000, 9)])
-def test_shares_cover_all_once(count, most):
-    seen: list[int] = []
-    share(lambda first, end: seen.extend(range(first, end)), count, most)
-    assert sorted(seen) == list(range(count))
-
-
-def test_what_fails_in_a_thread_fails():
-    def work(first: int, end: int) -> None:
-        if end == 10:
-            raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        share(work, 10, 4)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..kernels.formats.bits import pack_bits, unpack_bits
+from ..kernels.formats.bits import pack_bits, pack_structure, unpack_bits
+from ..kernels.formats.csr import CSR
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +32,11 @@ class BitMask:
         return cls(bits, tuple(mask.shape), _ones(bits))
 
     @classmethod
-    def at(cls, shape: tuple[int, int], rows: Tensor, columns: Tensor) -> BitMask:
-        """True at these int64 places, none twice; nothing of the mask's size is made."""
-        places = rows * shape[1] + columns
-        bits = torch.zeros((prod(shape) + 7) // 8, dtype=torch.uint8, device=places.device)
-        bits.scatter_add_(0, places >> 3, (1 << (places & 7)).to(torch.uint8))
-        return cls(bits, shape, len(places))
+    def at(cls, matrix: CSR) -> BitMask:
+        """True at the entries of a matrix; nothing of the mask's size is made."""
+        return cls(
+            pack_structure(*matrix.indices32, matrix.shape[1]), matrix.shape, len(matrix.values)
+        )
 
     def unpack(self) -> Tensor:
         """The bool tensor, new each time."""

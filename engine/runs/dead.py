@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...kernels.formats.entries import lines_of
-from ...kernels.growing.exchange import blind, entries_of, unread
+from ...kernels.growing.exchange import entries_of
 from ...kernels.modules.evolving import Evolving, EvolvingLinear
+from ...kernels.products.csr_spmm import csr_linear
 from ..dependencies import Channels
 
 Seen = Mapping[str, Mapping[str, Tensor]]
@@ -18,9 +18,12 @@ Seen = Mapping[str, Mapping[str, Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class Dead:
-    """Of one layer: weights that do nothing, bool [entries], and inputs that say nothing, [in]."""
+    """Of one layer: weights that do nothing, bool [entries], and inputs that say nothing, [in].
 
-    lost: Tensor
+    None where there are no such weights.
+    """
+
+    lost: Tensor | None
     closed: Tensor
 
 
@@ -50,9 +53,7 @@ class Neurons:
 
         `seen` has what each layer read in the last batch, ``x``.
         """
-        flags = {
-            path: (blind(layer.matrix), unread(layer.matrix)) for path, layer in layers.items()
-        }
+        flags = {path: (layer.blind, layer.unread) for path, layer in layers.items()}
         read, written, moving = (self._none() for _ in range(3))
         for path in self._others:
             outs, ins = self._lines[path]
@@ -72,12 +73,14 @@ class Neurons:
 
     def _of(self, path: str, layer: Evolving, read: Tensor, constant: Tensor, seen: Seen) -> Dead:
         units, ins = self._units[path], self._lines[path][1]
-        matrix = layer.matrix
         outputs = (units >= 0) & ~read[units]
-        closed = constant[ins].repeat_interleave(matrix.shape[1] // len(ins))
-        movable = closed & _movable(layer, closed, seen[path]["x"]) if path in seen else ~closed
-        _move(layer, movable & closed, seen.get(path))
-        return Dead(entries_of(matrix, outputs, movable & closed), closed)
+        closed = constant[ins].repeat_interleave(layer.sizes[1] // len(ins))
+        inputs = torch.zeros_like(closed)
+        if path in seen and bool(closed.any()):
+            inputs = closed & _movable(layer, closed, seen[path]["x"])
+            _move(layer, inputs, seen[path]["x"])
+        some = bool(outputs.any() | inputs.any())
+        return Dead(entries_of(layer.matrix, outputs, inputs) if some else None, closed)
 
 
 def _movable(layer: Evolving, closed: Tensor, x: Tensor) -> Tensor:
@@ -91,11 +94,10 @@ def _movable(layer: Evolving, closed: Tensor, x: Tensor) -> Tensor:
     return (flat == value).all(0) & (closed if layer.bias is not None else value == 0)
 
 
-def _move(layer: Evolving, inputs: Tensor, seen: Mapping[str, Tensor] | None) -> None:
+def _move(layer: Evolving, inputs: Tensor, x: Tensor) -> None:
     """Add what the flagged constant inputs give to the bias."""
-    if layer.bias is None or seen is None or not isinstance(layer, EvolvingLinear):
+    if layer.bias is None or not isinstance(layer, EvolvingLinear):
         return
-    value = torch.where(inputs, seen["x"].reshape(-1, layer.sizes[1])[0], 0)
-    matrix = layer.matrix
-    given = matrix.values * value[matrix.col_indices.long()].to(matrix.values.dtype)
-    layer.bias.index_add_(0, lines_of(matrix.crow_indices, len(given)), given)
+    value = torch.where(inputs, x.reshape(-1, layer.sizes[1])[0], 0).to(layer.bias.dtype)
+    crow, columns = layer.matrix.indices32
+    layer.bias.add_(csr_linear(crow, columns, layer.values.detach(), value[None])[0])

@@ -59,7 +59,7 @@ class Evolution(Driver):
 
     def topology(self) -> dict[str, BitMask]:
         """The masks of now, by path."""
-        return {path: mask_of(layer.matrix) for path, layer in self._layers.items()}
+        return {path: BitMask.at(layer.matrix) for path, layer in self._layers.items()}
 
     def holds(self, step: int) -> bool:
         return False
@@ -149,9 +149,3 @@ class Evolution(Driver):
 def weights_at(sparsity: float, shape: tuple[int, int]) -> int:
     """How many weights [out, in] there are at a sparsity: the nearest number."""
     return shape[0] * shape[1] - round(sparsity * shape[0] * shape[1])
-
-
-def mask_of(matrix: CSR) -> BitMask:
-    """Where a matrix has weights."""
-    entries = matrix.entries()
-    return BitMask.at(matrix.shape, entries.rows, entries.columns)

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..compiled.jit import ready
+
 _AT_ONCE = 1 << 20
 _STRETCH = 1 << 14  # its indices fit into a core's cache
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -23,6 +25,22 @@ def _pack_on_device(flat: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(flat.to(torch.uint8), (0, -flat.numel() % 8))
     places = torch.arange(8, dtype=torch.uint8, device=flat.device)
     return (padded.view(-1, 8) << places).sum(dim=1, dtype=torch.uint8)
+
+
+def pack_structure(crow: Tensor, columns: Tensor, ins: int) -> Tensor:
+    """`pack_bits` of the mask [out, in] that is True at the entries of a CSR structure, int32.
+
+    Nothing of the mask's size is made.
+    """
+    if columns.device.type == "cpu" and ready():
+        from ..compiled.topology import packed
+
+        return packed(crow.contiguous(), columns.contiguous(), ins)
+    out = len(crow) - 1
+    lines = torch.arange(out, device=crow.device).repeat_interleave(crow.diff())
+    places = lines * ins + columns
+    bits = torch.zeros((out * ins + 7) // 8, dtype=torch.uint8, device=columns.device)
+    return bits.scatter_add_(0, places >> 3, (1 << (places & 7)).to(torch.uint8))
 
 
 def unpack_bits(packed: Tensor, count: int) -> Tensor:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ..compiled.jit import ready
 from ..formats.csr import CSR
 from ..formats.entries import Entries, lines_of
 from ..selection.topology import evolve
@@ -19,7 +21,7 @@ from ..selection.topology import evolve
 Gradient = Callable[[Tensor], Tensor]
 """Rows of the gradient by W: for int64 numbers of outputs [k], floating [k, in]."""
 
-_BLOCK, _PARTS = 1 << 18, 8
+_BLOCK, _PARTS = 1 << 20, 8
 """Entries of the gradient that are made at once, and into how many blocks of rows it is at least
 cut; but for a single row."""
 
@@ -42,45 +44,69 @@ def largest(matrix: CSR, count: int, gradient: Gradient, rows: Tensor) -> Entrie
     Fewer where there are no more places whose gradient is not zero. `rows` are int64, none twice.
     """
     out, ins = matrix.shape
-    found = _Best(count, matrix.values.device)
+    rows = rows.sort().values
+    best = _best(matrix, rows, count)
     at_once = max(1, min(_BLOCK // max(1, ins), out // _PARTS))
     for block in rows.split(at_once):
-        part = gradient(block).float()
-        _without_kept(part, matrix, block)
-        found.add(part.reshape(-1))
-    found.settle()
-    keys = rows.index_select(0, found.places // ins) * ins + found.places % ins
-    return _entries(matrix, keys, found.values)
+        best.add(gradient(block).float().contiguous())
+    found, columns, values = best.found()
+    return Entries(matrix.shape, found, columns, values.to(matrix.values.dtype))
+
+
+class Best(Protocol):
+    """The `count` values of largest size at places without a weight, among many; zeros left out.
+
+    They come in blocks of rows. Of equal ones the first are taken. At most twice as many and a
+    block are held: what is smaller than `count` others is not taken.
+    """
+
+    def add(self, block: Tensor) -> None:
+        """Take the next rows, float32 [rows, in], not more than the first time; written to."""
+
+    def found(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows and columns, int64, and values, in row order."""
+
+
+def _best(matrix: CSR, rows: Tensor, count: int) -> Best:
+    if matrix.values.device.type == "cpu" and ready():
+        from ..compiled import growth
+
+        crow, columns = (part.contiguous() for part in matrix.indices32)
+        return growth.Best(crow, columns, rows, count)
+    return _Best(matrix, rows, count)
 
 
 class _Best:
-    """The `count` values of largest size among many that come in pieces, zeros left out.
+    """`Best` by torch's own operations."""
 
-    At most twice as many and a piece are held: what is smaller than `count` others is not taken.
-    """
+    def __init__(self, matrix: CSR, rows: Tensor, count: int) -> None:
+        self._matrix, self._rows, self._count = matrix, rows, count
+        self._floor, self._done = 0.0, 0
+        self._values = torch.empty(0, device=matrix.values.device)
+        self._keys = torch.empty(0, dtype=torch.int64, device=matrix.values.device)
 
-    def __init__(self, count: int, device: torch.device) -> None:
-        self._count = count
-        self._floor, self._before = 0.0, 0
-        self.values = torch.empty(0, device=device)
-        self.places = torch.empty(0, dtype=torch.int64, device=device)
+    def add(self, block: Tensor) -> None:
+        rows = self._rows[self._done : self._done + len(block)]
+        self._done += len(block)
+        _without_kept(block, self._matrix, rows)
+        lines, columns = (block.abs() > self._floor).nonzero(as_tuple=True)
+        self._values = torch.cat([self._values, block[lines, columns]])
+        self._keys = torch.cat([self._keys, rows[lines] * block.shape[1] + columns])
+        if len(self._values) > 2 * self._count:
+            self._settle()
 
-    def add(self, values: Tensor) -> None:
-        """Take the next piece, 1-d; `places` count on from the pieces before it."""
-        at = (values.abs() > self._floor).nonzero().squeeze(1)
-        self.values = torch.cat([self.values, values.index_select(0, at)])
-        self.places = torch.cat([self.places, at + self._before])
-        self._before += len(values)
-        if len(self.values) > 2 * self._count:
-            self.settle()
+    def found(self) -> tuple[Tensor, Tensor, Tensor]:
+        self._settle()
+        ins = max(1, self._matrix.shape[1])
+        return self._keys // ins, self._keys % ins, self._values
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Keep only the largest."""
-        if len(self.values) <= self._count:
+        if len(self._values) <= self._count:
             return
-        at = self.values.abs().topk(self._count, sorted=False).indices
-        self.values, self.places = self.values.index_select(0, at), self.places.index_select(0, at)
-        self._floor = float(self.values.abs().min()) if self._count else math.inf
+        at = self._values.abs().argsort(descending=True, stable=True)[: self._count].sort().values
+        self._keys, self._values = self._keys[at], self._values[at]
+        self._floor = float(self._values.abs().min()) if self._count else math.inf
 
 
 def drawn(matrix: CSR, count: int, generator: torch.Generator) -> Entries:
@@ -92,12 +118,24 @@ def drawn(matrix: CSR, count: int, generator: torch.Generator) -> Entries:
     free = out * ins - len(matrix.values)
     if count > free:
         raise ValueError(f"only {free} places are without a weight, not {count}")
-    ranks = _distinct(free, count, generator).to(matrix.values.device)
+    numbers = _distinct(free, count, generator).to(matrix.values.device)
+    rows, columns = _free(matrix, numbers)
+    return Entries(matrix.shape, rows, columns, matrix.values.new_zeros(count))
+
+
+def _free(matrix: CSR, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns, int64, of the places without a weight of these ascending numbers."""
+    ins = matrix.shape[1]
+    if matrix.values.device.type == "cpu" and ready():
+        from ..compiled import growth
+
+        crow, columns = (part.contiguous() for part in matrix.indices32)
+        return growth.free(crow, columns, ins, numbers)
     taken = lines_of(matrix.crow_indices, len(matrix.values)) * ins + matrix.col_indices.long()
     # As many free places lie before a weight as its key is larger than its number.
     before = taken - torch.arange(len(taken), device=taken.device)
-    keys = ranks + torch.searchsorted(before, ranks, right=True)
-    return _entries(matrix, keys, torch.zeros(count, device=keys.device))
+    keys = numbers + torch.searchsorted(before, numbers, right=True)
+    return keys // max(1, ins), keys % max(1, ins)
 
 
 def completed(
@@ -124,19 +162,22 @@ def _without_kept(part: Tensor, matrix: CSR, rows: Tensor) -> None:
     part[local, matrix.col_indices[at].long()] = 0
 
 
-def _entries(matrix: CSR, keys: Tensor, values: Tensor) -> Entries:
-    keys, order = keys.sort()
-    ins = max(1, matrix.shape[1])
-    return Entries(matrix.shape, keys // ins, keys % ins, values[order].to(matrix.values.dtype))
-
-
 def _distinct(total: int, count: int, generator: torch.Generator) -> Tensor:
     """`count` different numbers below `total`, ascending, each set of them equally likely."""
-    if 2 * count >= total:
-        return torch.randperm(total, generator=generator)[:count].sort().values
+    if 2 * count > total:
+        kept = torch.ones(total, dtype=torch.bool)
+        kept[_distinct(total, total - count, generator)] = False
+        return kept.nonzero().squeeze(1)
+
+    def draw(missing: int) -> Tensor:
+        # No number is more likely than another, so that no set is.
+        return torch.randint(total, (missing,), generator=generator)
+
+    if ready():
+        from ..compiled import growth
+
+        return growth.distinct(total, count, draw)
     found = torch.empty(0, dtype=torch.int64)
     while len(found) < count:
-        more = torch.randint(total, (count + count // 2 + 8,), generator=generator)
-        found = torch.cat([found, more]).unique()
-    chosen = torch.randperm(len(found), generator=generator)[:count]
-    return found[chosen].sort().values
+        found = torch.cat([found, draw(count - len(found))]).unique()
+    return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from ..formats.csr import CSR
-from ..formats.entries import Entries, lines_of
+from ..formats.entries import Entries
 from ..selection.topology import Evolved, evolve, steered
 
 Grow = Callable[[CSR, int], Entries]
@@ -59,16 +59,16 @@ def exchange(
     values = matrix.values if lost is None else matrix.values.masked_fill(lost, 0)
     sizes = values.float().abs()
     count = len(sizes)
-    zero = int((sizes == 0).sum())  # gone whatever the threshold is
+    zero = count - int(sizes.count_nonzero())  # gone whatever the threshold is
     target = pace.target * (count - zero)
-    near = int((sizes <= threshold).sum())
+    near = int((sizes <= threshold).count_nonzero())
     while near - zero > _MOST * target:
         threshold /= pace.by
-        near = int((sizes <= threshold).sum())
+        near = int((sizes <= threshold).count_nonzero())
     following = steered(threshold, near - zero, count - zero, pace.target, pace.by)
     cut = threshold
     if count - near > keep:
-        cut = max(threshold, float(sizes.kthvalue(count - keep).values))
+        cut = max(threshold, _smallest(sizes, count - keep))
     left = evolve(CSR(matrix.shape, matrix.crow_indices, matrix.col_indices, values), cut)
     stays = len(left.matrix.values)
     grown = grow(left.matrix, keep - stays) if keep > stays else None
@@ -76,22 +76,18 @@ def exchange(
         return Exchanged(left, following, count - stays, 0)
     # None of what stays is zero, so that nothing more goes.
     merged = evolve(left.matrix, 0.0, grown)
-    sources = merged.sources.masked_scatter(merged.sources >= 0, left.sources)
-    return Exchanged(Evolved(merged.matrix, sources), following, count - stays, len(grown.values))
+    return Exchanged(left.then(merged), following, count - stays, len(grown.values))
+
+
+def _smallest(sizes: Tensor, count: int) -> float:
+    """The `count`-th smallest; by NumPy, whose selection is ten times as fast as torch's."""
+    if sizes.device.type == "cpu":
+        return float(np.partition(sizes.numpy(), count - 1)[count - 1])
+    return float(sizes.kthvalue(count).values)
 
 
 def entries_of(matrix: CSR, outputs: Tensor, inputs: Tensor) -> Tensor:
     """Bool [entries]: those of the flagged `outputs`, bool [out], or `inputs`, bool [in]."""
-    rows = lines_of(matrix.crow_indices, len(matrix.values))
-    return outputs[rows] | inputs[matrix.col_indices.long()]
-
-
-def unread(matrix: CSR) -> Tensor:
-    """Bool [in]: the inputs that no output reads."""
-    counts = torch.bincount(matrix.col_indices.long(), minlength=matrix.shape[1])
-    return counts == 0
-
-
-def blind(matrix: CSR) -> Tensor:
-    """Bool [out]: the outputs that read no input."""
-    return matrix.crow_indices.long().diff() == 0
+    crow, columns = matrix.indices32
+    of_outputs = outputs.repeat_interleave(crow.diff(), output_size=len(columns))
+    return of_outputs.logical_or_(inputs.index_select(0, columns))

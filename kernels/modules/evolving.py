@@ -46,6 +46,16 @@ class Evolving(SparseLayer):
         self.density = packed.density
         self._on_cpu = None
 
+    @property
+    def blind(self) -> Tensor:
+        """Bool [out]: the outputs that read no input."""
+        return self.get_buffer("crow").diff() == 0
+
+    @property
+    def unread(self) -> Tensor:
+        """Bool [in]: the inputs that no output reads."""
+        return self.get_buffer("transposed_crow").diff() == 0
+
     def costs(self, grad: Tensor) -> Tensor:
         """The sum of |dL/dy_i| over all samples: [out], from the gradient by the layer's output."""
         raise NotImplementedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,9 +13,12 @@ from torch.nn.functional import pad
 from ..compiled.jit import ready
 from ..cuda.launch import launch, launchable
 from ..cuda.source import Source, scalar
-from ..formats.bits import narrow
+from ..formats.bits import as_integers
 from ..formats.csr import CSR
 from ..formats.entries import Entries, starts
+
+if TYPE_CHECKING:
+    from ..compiled.topology import Made
 
 SOURCE = Source(
     Path(__file__).with_suffix(".cu"),
@@ -27,7 +31,10 @@ _WARPS = 8
 
 @dataclass(frozen=True, eq=False)
 class Evolved:
-    """A matrix after an update; `sources` int32 [entries] are the old places, -1 for grown ones."""
+    """A matrix after an update, its indices int32, and where its entries were.
+
+    `sources` int32 [entries] are the old places, -1 for grown ones.
+    """
 
     matrix: CSR
     sources: Tensor
@@ -36,8 +43,17 @@ class Evolved:
         """Bring one number per old entry, such as its momentum, to the new ones; grown get 0."""
         if not len(state):
             return state.new_zeros(len(self.sources))
+        if state.device.type == "cpu" and state.element_size() == 4 and ready():
+            from ..compiled.topology import carried
+
+            given = self.sources.contiguous(), as_integers(state.contiguous())
+            return carried(*given).view(state.dtype)
         found = state.index_select(0, self.sources.clamp_min(0))
         return found.masked_fill_(self.sources < 0, 0)
+
+    def then(self, later: Evolved) -> Evolved:
+        """This update and another one of what it made as one."""
+        return Evolved(later.matrix, later.carry(self.sources + 1).sub_(1))
 
 
 def evolve(matrix: CSR, threshold: float, grown: Entries | None = None) -> Evolved:
@@ -89,7 +105,7 @@ def _disorder(grown: Entries) -> Tensor:
     return outside.sum() + (_keys(grown).diff() <= 0).sum()
 
 
-def _check(disorder: int, clashes: int) -> None:
+def _check(disorder: int | bool, clashes: int) -> None:
     if disorder:
         raise ValueError("grown entries must lie in the matrix, in row order, none twice")
     if clashes:
@@ -117,27 +133,31 @@ def _evolve(matrix: CSR, threshold: float, grown: Entries) -> Evolved:
     sources = old.new_full((len(keys),), -1, dtype=torch.int32)
     sources[to_old] = places.to(torch.int32)
     width = max(1, matrix.shape[1])
-    merged = Entries(matrix.shape, keys // width, keys % width, values)
-    return Evolved(CSR.from_entries(merged), sources)
+    crow = starts(keys // width, matrix.shape[0]).to(torch.int32)
+    return Evolved(CSR(matrix.shape, crow, (keys % width).to(torch.int32), values), sources)
 
 
 def _evolve_compiled(matrix: CSR, threshold: float, grown: Entries) -> Evolved:
-    from ..compiled.topology import merged
+    from ..compiled.topology import merged, survivors
 
-    _check(int(_disorder(grown)), 0)
-    crow, columns = matrix.indices32
-    new_starts, new_columns, values, sources, clashes = merged(
-        crow.contiguous(),
-        columns.contiguous(),
-        matrix.values.detach().contiguous(),
-        threshold,
-        starts(grown.rows, matrix.shape[0]),
-        grown.columns.to(torch.int32),
-        grown.values.detach().contiguous(),
+    crow, columns, values = (
+        part.contiguous() for part in (*matrix.indices32, matrix.values.detach())
     )
-    _check(0, clashes)
-    narrowed = narrow(new_starts, len(values)), narrow(new_columns, matrix.shape[1] - 1)
-    return Evolved(CSR(matrix.shape, *narrowed, values), sources)
+    left = survivors(crow, columns, values, threshold)
+    if left is not None:
+        crow, columns, values, _ = left
+        if not len(grown.values):
+            return _evolved(matrix, left)
+    come = grown.rows.contiguous(), grown.columns.contiguous(), grown.values.detach().contiguous()
+    made, clashes = merged(crow, columns, values, *come, matrix.shape[1])
+    _check(made is None, clashes)
+    assert made is not None
+    after = _evolved(matrix, made)
+    return after if left is None else _evolved(matrix, left).then(after)
+
+
+def _evolved(matrix: CSR, made: Made) -> Evolved:
+    return Evolved(CSR(matrix.shape, made.crow, made.columns, made.values), made.sources)
 
 
 def evolve_cuda(matrix: CSR, threshold: float, grown: Entries) -> Evolved:
@@ -161,5 +181,4 @@ def evolve_cuda(matrix: CSR, threshold: float, grown: Entries) -> Evolved:
     new_values = values.new_empty(count)
     args = (*before, grown.values, new_starts, new_columns, new_values, sources)
     launch(SOURCE, "topology_merge", grid, block, args, variant=variant)
-    narrowed = narrow(new_starts, count), narrow(new_columns, matrix.shape[1] - 1)
-    return Evolved(CSR(matrix.shape, *narrowed, new_values), sources)
+    return Evolved(CSR(matrix.shape, new_starts.to(torch.int32), new_columns, new_values), sources)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
+from secateur.engine.bitmasks import BitMask
 from secateur.engine.models import open_model
 from secateur.engine.runs.evolution import weights_at
 from secateur.kernels.growing.candidates import costliest, drawn, largest
@@ -39,6 +40,9 @@ BATCHES = (128, 512)
 SPARSITIES = (0.8, 0.9, 0.95, 0.97, 0.99)
 CROSSOVER = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9)
 EVERY = 50
+GROWTHS = ("gradient", "full", "random")
+# The share that goes, and within how many deviations such a share of a normal distribution lies.
+GONE = {", a tenth": (0.1, 0.1257), ", half": (0.5, 0.6745)}
 CANDIDATES = ("dense", "masked", "frozen", "sparse")
 
 Work = Callable[[], Any]
@@ -234,43 +238,50 @@ def memory() -> Iterator[str]:
 
 
 def topology(quick: bool) -> Iterator[str]:
-    """The time of an exchange, as a share of the steps that it is spread over."""
+    """The time of an exchange, as a share of the steps that it is spread over.
+
+    A tenth of the weights goes, and half of them, the most that a plan can ask for. Then the dense
+    product behind growth from the full gradient alone.
+    """
     yield from _head(
-        "sparsity", "batch", "growth", "exchange ms", "step ms", "weights exchanged",
-        f"share of time at one in {EVERY} steps", "on a GPU",
+        "sparsity", "batch", "growth", "weights exchanged", "exchange ms", "step ms",
+        f"share of time at one in {EVERY} steps", "product of the full gradient", "on a GPU",
     )  # fmt: skip
     for share, batch in product(SPARSITIES[1::3] if quick else SPARSITIES, BATCHES):
         model = sparse(network(f"{SIDE}²"), share)
         layer = next(iter(model.children()))
         assert isinstance(layer, Evolving)
-        x, labels = torch.randn(batch, SIDE), torch.randint(10, (batch,))
-        step = steps({"sparse": model}, x, labels)["sparse"]
-        grad = torch.randn(batch, SIDE)
+        x, grad = torch.randn(2, batch, SIDE)
+        labels = torch.randint(10, (batch,))
         counts: dict[str, int] = {}
-        works: dict[str, Work] = {"step": step}
-        for growth in ("gradient", "full", "random"):
-            works[growth] = _exchange(layer, x, grad, growth, counts)
+        works: dict[str, Work] = {
+            "step": steps({"sparse": model}, x, labels)["sparse"],
+            "product": lambda x=x, grad=grad: [part @ x for part in grad.t().split(SIDE // 8)],
+        }
+        for growth, gone in product(GROWTHS, GONE):
+            works[growth + gone] = _exchange(layer, x, grad, growth, gone, counts)
         ms = interleaved(works, 2 if quick else 5)
-        for growth in ("gradient", "full", "random"):
-            part = ms[growth] / (EVERY * ms["step"] + ms[growth])
+        for name in list(works)[2:]:
+            every = EVERY * ms["step"] + ms[name]
+            alone = f"{ms['product']:.1f} ms" if name.startswith("full") else ""
             yield _row(
-                f"{share:.0%}", batch, growth, f"{ms[growth]:.1f}", f"{ms['step']:.1f}",
-                f"{counts[growth]:,}", f"{part:.1%}", "",
+                f"{share:.0%}", batch, name, f"{counts[name]:,}", f"{ms[name]:.1f}",
+                f"{ms['step']:.1f}", f"{ms[name] / every:.1%}", alone, "",
             )  # fmt: skip
 
 
 def _exchange(
-    layer: Evolving, x: Tensor, grad: Tensor, growth: str, counts: dict[str, int]
+    layer: Evolving, x: Tensor, grad: Tensor, growth: str, gone: str, counts: dict[str, int]
 ) -> Work:
-    """An exchange of a tenth of the weights, put into the layer, with the momentum carried on."""
+    """An exchange of weights, put into the layer, with the momentum carried on and its mask."""
     generator = torch.Generator().manual_seed(0)
     values, momentum = torch.randn(2, len(layer.values))
-    # A tenth of a normal distribution lies within 0.1257 deviations.
     values *= deviation(layer.matrix.shape, len(values))
-    threshold = 0.1257 * deviation(layer.matrix.shape, len(values))
+    share, deviations = GONE[gone]
+    threshold = deviations * deviation(layer.matrix.shape, len(values))
 
     def grow(left: Any, count: int) -> Any:
-        counts[growth] = count
+        counts[growth + gone] = count
         if growth == "random":
             return drawn(left, count, generator)
         rows = torch.arange(left.shape[0])
@@ -282,9 +293,10 @@ def _exchange(
         with torch.no_grad():
             layer.values.copy_(values)
             keep = len(values)
-            made = exchange(layer.matrix, threshold, Pace(0.1, 1.1), keep, grow)
+            made = exchange(layer.matrix, threshold, Pace(share, 1.1), keep, grow)
             layer.replace(made.evolved.matrix)
             made.evolved.carry(momentum)
+            BitMask.at(layer.matrix)
 
     return work
 

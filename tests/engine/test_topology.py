@@ -10,6 +10,7 @@ from secateur.engine.info import LayerInfo
 from secateur.engine.masks import Masks
 from secateur.engine.topology import Topology
 from secateur.engine.views.topology import image_of, summary, tile
+from secateur.kernels.formats import CSR
 
 LAYER = LayerInfo("fc", "Linear", "fc.weight", (4, 6), 24, "float32", Gemm((4, 6)), prunable=True)
 BEFORE = torch.tensor(
@@ -75,8 +76,7 @@ def test_images_are_known_where_the_data_are_grey_images():
 
 
 def test_a_mask_is_packed_from_places_alone():
-    rows, columns = NOW.nonzero(as_tuple=True)
-    packed = BitMask.at((4, 6), rows, columns)
+    packed = BitMask.at(CSR.from_mask(NOW.float(), NOW))
     assert torch.equal(packed.unpack(), NOW)
     assert packed.kept == 7
     assert torch.equal(packed.bits, BitMask.of(NOW).bits)

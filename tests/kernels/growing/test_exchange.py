@@ -4,10 +4,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from secateur.kernels.formats import CSR
 from secateur.kernels.growing.candidates import drawn
-from secateur.kernels.growing.exchange import Pace, blind, entries_of, exchange, unread
+from secateur.kernels.growing.exchange import Pace, entries_of, exchange
+from secateur.kernels.modules.evolving import evolving
 
 
 def matrix_of(out, ins, density, seed):
@@ -108,8 +110,9 @@ def test_a_layer_of_zeros_alone_is_replaced_as_a_whole():
 def test_dead_ends_are_found_in_the_structure_alone():
     dense = torch.tensor([[0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [1.0, 3.0, 0.0, 0.0]])
     matrix = CSR.from_dense(dense)
-    assert blind(matrix).tolist() == [False, True, False]
-    assert unread(matrix).tolist() == [False, False, True, True]
+    layer = evolving(nn.Linear(4, 3), matrix)
+    assert layer.blind.tolist() == [False, True, False]
+    assert layer.unread.tolist() == [False, False, True, True]
     flags = entries_of(
         matrix, torch.tensor([True, False, False]), torch.tensor([True, False, False, False])
     )

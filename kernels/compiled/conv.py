@@ -1,34 +1,40 @@
-"""Group-wise convolution of images, straight out of a padded tile: no gathered matrix, no GEMM.
+"""Group-wise convolution of images: no gathered matrix, no GEMM, all sums in registers.
 
-Rows of outputs are worked on in pieces. The input rows that a piece reads are copied into a small
-padded tile, with every stride-th column side by side (see `products.grouped.cpu.Gather`), so that
-what a kept position contributes to a run of neighbouring outputs is a run of the tile. Four outputs
-at a time have their sums for 32 neighbouring pixels in registers, over all kept positions.
+Rows of outputs are worked on in pieces. The input rows that a piece reads, of the channels that
+have kept positions, are copied with their padding into a small tile; an input without padding is
+its own tile. A panel of outputs at a time takes the piece's pixels, a few neighbours at once (see
+`tile.Registers`): their sums are in registers over all kept positions, each of which is a place in
+the tile that the first pixel reads.
 
-Bytes moved, with 4 an entry: 2 * 4 * channels * pixels for the tile, and 4 * kept * pixels out of
-the first-level cache for every four outputs; operations: 2 * out * kept * pixels.
+Bytes moved, with 4 an entry: 2 * 4 * channels * pixels for the tile, and 4 * kept * (o + p) through
+the first-level cache for every o outputs of p pixels; operations: 2 * out * kept * pixels.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from .jit import compiled, share
-from .vectors import add, load, splat, store, times
+from .tile import HOST, add_position, begin, put
+from .vectors import load, store
 
-_LANES = FEWEST = 32
-"""Pixels that a row of outputs has at least; the last ones are worked on from its end."""
-# Bytes of a tile: it stays in the second-level cache.
-_TILE = 1 << 18
-_WORTH_A_THREAD = 1 << 22
-
+# Bytes of a tile: it stays in the second-level cache beside a panel of weights.
+_TILE = 1 << 20
+# Pixels of a piece that pay for going through all weights once more, to share the work evenly.
+_FEWEST = 256
+# Operations that pay for another thread.
+_WORTH_A_THREAD = 10_000_000
+# Entries that are copied at once.
+_RUN = 16
 
 Walk = tuple[int, int, int, int, int]
 """Kernel, stride, dilation, and padding before and after, along one dimension."""
@@ -38,113 +44,153 @@ Walk = tuple[int, int, int, int, int]
 class Plan:
     """How images of one size are worked on: `rows` of outputs at a time.
 
-    `begins` says where each kept position's run for the first pixel lies in the tile, and `sizes`
-    has the tile's rows, channels apart, and what `_pieces` needs else.
+    `channels` are copied into the tile; `begins` says where in it each kept position's input for
+    the first pixel lies; `sizes` is what `_loops` needs else.
     """
 
     rows: int
+    channels: NDArray[np.int64]
     begins: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    pixels: int
+    step: int
 
     @classmethod
     def of(
         cls, down: Walk, across: Walk, kept: Tensor, shape: torch.Size, outputs: tuple[int, ...]
     ) -> Self:
         """For images of `shape` [n, c, h, w]; `kept` as the columns of the GEMM view, integers."""
-        (kernel, stride, dilation, top, _), (taps, step, far, left, right) = down, across
-        wide = -(-(shape[3] + left + right) // step)
-        reach, pitch = dilation * (kernel - 1) + 1, step * wide
-        fitting = (_TILE // (4 * shape[1] * pitch) - reach) // stride + 1
-        rows = max(1, min(outputs[0], fitting))
+        (kernel, stride, dilation, top, bottom), (taps, step, far, left, right) = down, across
+        pitch, reach = shape[3] + left + right, dilation * (kernel - 1) + 1
+        position, place = kept.long() // taps, kept.long() % taps
+        channels, channel = torch.unique(position // kernel, return_inverse=True)
+        fitting = (_TILE // (4 * max(1, len(channels)) * pitch) - reach) // stride + 1
+        each = -(-outputs[0] * shape[0] // torch.get_num_threads())
+        rows = max(1, min(outputs[0], fitting, max(each, _FEWEST // outputs[1])))
         high = (rows - 1) * stride + reach
-        position, place = kept.long() // taps, kept.long() % taps * far
-        line = position // kernel * high + position % kernel * dilation
-        begins = line * pitch + place % step * wide + place // step
-        sizes = np.array([rows, high, stride, top, step, wide, left, *outputs], np.int64)
-        return cls(rows, begins.numpy(), sizes)
+        whole = not any((top, bottom, left, right))
+        if whole:
+            high, channel = shape[2], channels[channel]
+        line = channel * high + position % kernel * dilation
+        begins = line * pitch + place * far
+        walk = whole, rows, stride, top, math.prod(shape[1:]), high, pitch, left
+        sizes = np.array([*walk, *shape[2:], *outputs], np.int64)
+        pixels = -(-outputs[1] // -(-outputs[1] // HOST.pixels))
+        return cls(rows, channels.numpy(), begins.numpy(), sizes, pixels, step)
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor, plan: Plan) -> None:
-    """Write the convolution of x [n, c, h, w] to y [n, out, height, width], contiguous.
+@dataclass(frozen=True, eq=False)
+class Panels:
+    """A weight [out, kept] as panels [panels, kept, outputs], and a bias, None for zeros.
 
-    `weight` is [out, kept], `bias` [out] or None; all float32. Rows of y have at least `FEWEST`
-    pixels.
+    The last panel is filled up with zeros, as is the bias.
     """
-    offset = weight.new_zeros(len(weight)) if bias is None else bias.detach()
-    given, entries = x.detach().numpy(), weight.detach().contiguous().numpy()
-    target = y.view(-1).numpy()
-    piece = partial(
-        _pieces, given, entries, offset.contiguous().numpy(), target, plan.begins, plan.sizes
+
+    out: int
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None) -> Self:
+        """Of float32."""
+        out = len(weight)
+        short = -out % HOST.panel
+        whole = F.pad(weight.detach(), (0, 0, 0, short))
+        panels = whole.unflatten(0, (-1, HOST.panel)).transpose(1, 2)
+        offset = weight.new_zeros(out) if bias is None else bias.detach()
+        return cls(out, panels.contiguous().numpy(), F.pad(offset, (0, short)).numpy())
+
+
+def convolve(x: Tensor, panels: Panels, y: Tensor, plan: Plan) -> None:
+    """Write the convolution of x [n, c, h, w] to y [n, out, height, width].
+
+    Both contiguous and float32.
+    """
+    arrays = panels.weight, panels.bias, y.view(-1).numpy(), plan.channels, plan.begins, plan.sizes
+    loops = _loops(plan.pixels, plan.step, HOST.lanes)
+    work = partial(loops, x.detach().view(-1).numpy(), *arrays, panels.out)
+    pieces = len(x) * -(-y.shape[2] // plan.rows)
+    operations = 2 * panels.weight[0].size * y[:, 0].numel() * len(panels.weight)
+    share(work, pieces * len(panels.weight), operations // _WORTH_A_THREAD)
+
+
+@cache
+def _loops(pixels: int, step: int, lanes: int) -> Any:
+    """The loops for tiles of `pixels` whose inputs lie `step` apart: all three are constants.
+
+    They do the units from `first` to `end`: panel after panel of each piece, so that few threads
+    copy the same piece.
+    """
+
+    @compiled(
+        "void(f4[::1], f4[:, :, ::1], f4[::1], f4[::1], i8[::1], i8[::1], i8[::1], i8, i8, i8)"
     )
-    work = 2 * weight.numel() * y[:, 0].numel()
-    share(piece, len(x) * -(-y.shape[2] // plan.rows), work // _WORTH_A_THREAD)
+    def loops(
+        x: Any,
+        panels: Any,
+        bias: Any,
+        y: Any,
+        channels: Any,
+        begins: Any,
+        sizes: Any,
+        out: Any,
+        first: Any,
+        end: Any,
+    ) -> None:
+        whole, rows, stride, top, image_size, high, pitch = sizes[:7]
+        height, width = sizes[-2:]
+        count, kept = panels.shape[:2]
+        weights, tile = panels.reshape(-1), x
+        if not whole:
+            tile = np.zeros(len(channels) * high * pitch, np.float32)
+        each = -(-height // rows)
+        filled = -1
+        for unit in range(first, end):
+            piece, panel = unit // count, unit % count
+            image, above = piece // each, piece % each * rows
+            base = image * image_size + above * stride * pitch if whole else 0
+            if not whole and piece != filled:
+                _fill(x, image * image_size, channels, above * stride - top, sizes, tile)
+                filled = piece
+            outputs = panel * 2 * lanes
+            for row in range(min(rows, height - above)):
+                for near in range(0, width, pixels):
+                    # The last pixels of a row are worked on from its end.
+                    column = min(near, width - pixels)
+                    place = base + row * stride * pitch + column * step
+                    sums = begin(bias, outputs, pixels, lanes)
+                    for k in range(kept):
+                        weight = (panel * kept + k) * 2 * lanes
+                        sums = add_position(sums, weights, weight, tile, begins[k] + place, step)
+                    into = ((image * out + outputs) * height + above + row) * width + column
+                    put(y, into, height * width, out - outputs, sums)
+
+    return loops
 
 
 @compiled()
-def _fill(image: Any, first: Any, sizes: Any, tile: Any) -> None:
-    """Copy input rows from `first` on into the tile [c, high, step, wide], zeros around them."""
-    high, step, wide, left = sizes[1], sizes[4], sizes[5], sizes[6]
-    channels, height, width = image.shape
-    for c in range(channels):
-        for r in range(high):
-            row = first + r
-            if row < 0 or row >= height:
-                continue
-            source = image[c, row]
-            for part in range(step):
-                at = ((c * high + r) * step + part) * wide
-                column = part - left
-                begin = 0
-                while column < 0:
-                    column += step
-                    begin += 1
-                count = -(-(width - column) // step)
-                for place in range(count):
-                    tile[at + begin + place] = source[column + place * step]
+def _fill(x: Any, image: Any, channels: Any, first: Any, sizes: Any, tile: Any) -> None:
+    """Copy the input rows from `first` on of the image that begins at `image`, zeros beyond them.
+
+    The tile is [channels, high, pitch], and zero left and right of where rows are copied to.
+    """
+    high, pitch, left, height, width = sizes[5:10]
+    at = 0
+    for channel in channels:
+        for row in range(first, first + high):
+            if 0 <= row < height:
+                _copy(x, image + (channel * height + row) * width, tile, at + left, width)
+            else:
+                tile[at : at + pitch] = 0
+            at += pitch
 
 
-@compiled("void(f4[:, :, :, :], f4[:, ::1], f4[::1], f4[::1], i8[::1], i8[::1], i8, i8)")
-def _pieces(
-    x: Any,
-    weight: Any,
-    bias: Any,
-    y: Any,
-    begins: Any,
-    sizes: Any,
-    first: Any,
-    end: Any,
-) -> None:
-    rows, high, stride, top, step, wide = sizes[:6]
-    height, width = sizes[7], sizes[8]
-    out, kept = weight.shape
-    each = -(-height // rows)
-    tile = np.zeros(x.shape[1] * high * step * wide + _LANES, np.float32)
-    for piece in range(first, end):
-        image, above = piece // each, piece % each * rows
-        start = above * stride - top
-        if start < 0 or start + high > x.shape[2]:
-            tile[:] = 0
-        _fill(x[image], start, sizes, tile)
-        for r in range(min(rows, height - above)):
-            pixel = 0
-            while pixel < width:
-                pixel = min(pixel, width - _LANES)
-                into = (image * out * height + above + r) * width + pixel
-                base = r * stride * step * wide + pixel
-                for o in range(0, out, 4):
-                    # Outputs beyond the last one repeat it: they write what it has.
-                    o1, o2, o3 = min(o + 1, out - 1), min(o + 2, out - 1), min(o + 3, out - 1)
-                    a, b = splat(bias[o], _LANES), splat(bias[o1], _LANES)
-                    c, d = splat(bias[o2], _LANES), splat(bias[o3], _LANES)
-                    w0, w1, w2, w3 = weight[o], weight[o1], weight[o2], weight[o3]
-                    for k in range(kept):
-                        v = load(tile, begins[k] + base, _LANES)
-                        a = add(a, times(splat(w0[k], _LANES), v))
-                        b = add(b, times(splat(w1[k], _LANES), v))
-                        c = add(c, times(splat(w2[k], _LANES), v))
-                        d = add(d, times(splat(w3[k], _LANES), v))
-                    store(y, into + o * height * width, a)
-                    store(y, into + o1 * height * width, b)
-                    store(y, into + o2 * height * width, c)
-                    store(y, into + o3 * height * width, d)
-                pixel += _LANES
+@compiled()
+def _copy(source: Any, first: Any, target: Any, place: Any, count: Any) -> None:
+    if count < _RUN:
+        for at in range(count):
+            target[place + at] = source[first + at]
+    else:
+        for near in range(0, count, _RUN):
+            at = min(near, count - _RUN)
+            store(target, place + at, load(source, first + at, _RUN))

@@ -15,11 +15,13 @@ from numba.extending import intrinsic, models, register_model
 
 Emit = Callable[..., Any]
 
-# What emits its own instructions; the second kind with arguments that are constants.
-_emitted: Callable[[Emit], Any] = intrinsic
-_constant: Callable[[Emit], Any] = intrinsic(prefer_literal=True)
+emitted: Callable[[Emit], Any] = intrinsic
+"""Makes a function of compiled loops of what emits its instructions."""
+constant: Callable[[Emit], Any] = intrinsic(prefer_literal=True)
+"""The same with arguments that are constants."""
 
-_FUSED = ("contract", "nsz")
+FUSED = ("contract", "nsz")
+"""Sums and products with these flags become fused ones."""
 _INT32 = ir.IntType(32)
 
 
@@ -39,49 +41,47 @@ class _Model(models.PrimitiveModel):
         super().__init__(manager, kind, kind.ir)
 
 
-def _at(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Any:
+def address(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Any:
     """The address of an entry of an array."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [place])
 
 
-@_constant
+@constant
 def load(typing: Any, array: Any, place: Any, lanes: Any) -> Any:
     """The `lanes` (constant) entries of an array of float32 or uint8 from `place` on."""
     result = Vector(array.dtype, lanes.literal_value)
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        address = _at(context, builder, array, args[0], args[1])
-        return builder.load(builder.bitcast(address, result.ir.as_pointer()), align=1)
+        start = address(context, builder, array, args[0], args[1])
+        return builder.load(builder.bitcast(start, result.ir.as_pointer()), align=1)
 
     return result(array, types.intp, lanes), emit
 
 
-@_emitted
+@emitted
 def store(typing: Any, array: Any, place: Any, vector: Any) -> Any:
     """Write a vector into an array of its dtype from `place` on."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        address = _at(context, builder, array, args[0], args[1])
-        builder.store(args[2], builder.bitcast(address, vector.ir.as_pointer()), align=1)
+        start = address(context, builder, array, args[0], args[1])
+        builder.store(args[2], builder.bitcast(start, vector.ir.as_pointer()), align=1)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), emit
 
 
-@_constant
+@constant
 def splat(typing: Any, number: Any, lanes: Any) -> Any:
     """A vector of `lanes` (constant) times the same number."""
     result = Vector(types.float32, lanes.literal_value)
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        single = ir.Constant(result.ir, ir.Undefined)
-        single = builder.insert_element(single, args[0], _INT32(0))
-        return _shuffle(builder, single, single, [0] * result.lanes)
+        return spread(builder, args[0], result)
 
     return result(types.float32, lanes), emit
 
 
-@_constant
+@constant
 def gathered(typing: Any, array: Any, places: Any, first: Any, lanes: Any) -> Any:
     """The entries of an array of float32 at `lanes` (constant) of the int32 places from `first` on.
 
@@ -92,24 +92,24 @@ def gathered(typing: Any, array: Any, places: Any, first: Any, lanes: Any) -> An
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         found = ir.Constant(result.ir, ir.Undefined)
         for lane in map(_INT32, range(result.lanes)):
-            start = _at(context, builder, places, args[1], args[2])
+            start = address(context, builder, places, args[1], args[2])
             place = builder.load(builder.gep(start, [lane]))
-            entry = builder.load(_at(context, builder, array, args[0], place))
+            entry = builder.load(address(context, builder, array, args[0], place))
             found = builder.insert_element(found, entry, lane)
         return found
 
     return result(array, places, types.intp, lanes), emit
 
 
-@_constant
+@constant
 def repeated(typing: Any, vector: Any, lanes: Any) -> Any:
     """The entries of a vector of float32 again and again, `lanes` (constant) in all."""
     result = Vector(types.float32, lanes.literal_value)
     places = [lane % vector.lanes for lane in range(result.lanes)]
-    return result(vector, lanes), lambda c, b, s, args: _shuffle(b, args[0], args[0], places)
+    return result(vector, lanes), lambda c, b, s, args: shuffled(b, args[0], args[0], places)
 
 
-@_emitted
+@emitted
 def as_bytes(typing: Any, vector: Any) -> Any:
     """Whole numbers from 0 to 127 as uint8."""
     result = Vector(types.uint8, vector.lanes)
@@ -129,7 +129,7 @@ def _reduced(doc: str, name: str, emit: Emit) -> Any:
         return types.float32(vector), call
 
     typed.__doc__ = doc
-    return _emitted(typed)
+    return emitted(typed)
 
 
 _ZERO = ir.Constant(ir.FloatType(), -0.0)
@@ -148,10 +148,17 @@ def _of_two(doc: str, make: Emit) -> Any:
         return a(a, a), lambda context, builder, signature, args: make(builder, *args)
 
     typed.__doc__ = doc
-    return _emitted(typed)
+    return emitted(typed)
 
 
-def _shuffle(builder: Any, a: Any, b: Any, places: list[int]) -> Any:
+def spread(builder: Any, number: Any, kind: Vector) -> Any:
+    """A vector of the same number."""
+    single = builder.insert_element(ir.Constant(kind.ir, ir.Undefined), number, _INT32(0))
+    return shuffled(builder, single, single, [0] * kind.lanes)
+
+
+def shuffled(builder: Any, a: Any, b: Any, places: list[int]) -> Any:
+    """The entries at `places` of two vectors in a row."""
     kind = ir.VectorType(_INT32, len(places))
     return builder.shuffle_vector(a, b, ir.Constant(kind, places))
 
@@ -165,16 +172,16 @@ def _chosen(relation: str) -> Emit:
 
 
 def _shuffled(places: Callable[[int], list[int]]) -> Emit:
-    return lambda b, x, y: _shuffle(b, x, y, places(x.type.count))
+    return lambda b, x, y: shuffled(b, x, y, places(x.type.count))
 
 
 def _in_turn(n: int, of: range) -> list[int]:
     return [place + side for place in of for side in (0, n)]
 
 
-add = _of_two("The sums.", lambda b, x, y: b.fadd(x, y, flags=_FUSED))
-less = _of_two("The differences.", lambda b, x, y: b.fsub(x, y, flags=_FUSED))
-times = _of_two("The products.", lambda b, x, y: b.fmul(x, y, flags=_FUSED))
+add = _of_two("The sums.", lambda b, x, y: b.fadd(x, y, flags=FUSED))
+less = _of_two("The differences.", lambda b, x, y: b.fsub(x, y, flags=FUSED))
+times = _of_two("The products.", lambda b, x, y: b.fmul(x, y, flags=FUSED))
 lower = _of_two("The smaller ones.", _chosen("<"))
 higher = _of_two("The larger ones.", _chosen(">"))
 above = _of_two("1 where the first is larger, else 0.", _compared(">"))

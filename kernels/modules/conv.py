@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +16,9 @@ from .forms import pack
 from .layers import bias_of, is_convolution, matrix_of
 from .linear import SparseLayer, state_of
 from .operators import grouped_conv, run_grouped_conv
+
+if TYPE_CHECKING:
+    from ..compiled.conv import Panels
 
 
 class SparseConv(SparseLayer):
@@ -51,6 +54,7 @@ class SparseConv(SparseLayer):
         self.window, self.groups = window, groups
         self.padding, self.padding_mode = padding or [], padding_mode
         self._planned: tuple[object, Gather] | None = None
+        self._packed: tuple[object, Panels] | None = None
 
     @classmethod
     def from_dense(
@@ -121,7 +125,9 @@ class SparseConv(SparseLayer):
 
     def _gathered(self, x: Tensor) -> Tensor:
         if x.is_cpu and not self.as_operator(x) and not launchable(x):
-            return grouped_conv_cpu(x, self.values, self.bias, self.plan(x), self.groups)
+            plan = self.plan(x)
+            panels = None if plan.loops is None else self._panels()
+            return grouped_conv_cpu(x, self.values, self.bias, plan, self.groups, panels)
         window = self.window
         run = grouped_conv if self.as_operator(x) else run_grouped_conv
         return run(
@@ -142,6 +148,15 @@ class SparseConv(SparseLayer):
         if self._planned is None or self._planned[0] != key:
             self._planned = key, Gather.plan(self.window, self.kept, x, self.groups)
         return self._planned[1]
+
+    def _panels(self) -> Panels:
+        """The weight and bias as the compiled loops read them, anew when one has changed."""
+        from ..compiled.conv import Panels
+
+        state = [None if part is None else state_of(part) for part in (self.values, self.bias)]
+        if self._packed is None or self._packed[0] != state:
+            self._packed = state, Panels.of(self.values, self.bias)
+        return self._packed[1]
 
     def patches(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """What the kernel sees at each pixel: [n, pixels, in], made whole by one copy; output size.
@@ -173,7 +188,7 @@ class SparseConv(SparseLayer):
         return self.multiply(patches).transpose(1, 2)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_planned": None}
+        return {**super().__getstate__(), "_planned": None, "_packed": None}
 
     def extra_repr(self) -> str:
         window = self.window

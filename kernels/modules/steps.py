@@ -39,7 +39,7 @@ def steps(module: nn.Module, x: Tensor) -> list[Step]:
     if isinstance(module, ReducedLayer):
         return _of_smaller(module, x)
     if isinstance(module, SparseConv) and x.dim() == len(module.window.kernel) + 2:
-        return _of_convolution(module, module.padded(x))
+        return _of_convolution(module, x)
     if isinstance(module, SparseLinear) and module.form == "grouped" and not launchable(x):
         (kept,) = module.indices
         flat = x.reshape(-1, module.sizes[1])
@@ -73,24 +73,26 @@ def _of_smaller(module: ReducedLayer, x: Tensor) -> list[Step]:
 
 
 def _of_convolution(module: SparseConv, x: Tensor) -> list[Step]:
+    padded = module.padded(x)
     if module.form != "grouped":
-        patches, _ = module.patches(x)
+        patches, _ = module.patches(padded)
         return [
-            ("im2col", lambda: module.patches(x)),
+            ("im2col", lambda: module.patches(padded)),
             ("multiply", lambda: module.by_patches(patches)),
         ]
-    if not x.is_cpu or launchable(x) or x.dim() == 3 or module.groups > 1:
+    inside = not x.is_cpu or launchable(x) or x.dim() == 3 or module.groups > 1
+    if inside or module.plan(padded).loops is not None:
         return [("multiply", lambda: module(x))]
-    plan = module.plan(x)
+    plan = module.plan(padded)
 
     def gather() -> None:
-        for _ in gathered(x, plan):
+        for _ in gathered(padded, plan):
             pass
 
     # In the whole, too, all pieces lie in one place, which stays in the cache.
     weight, bias = module.values, module.bias
     kept, pixels = len(plan.starts), math.prod(plan.outputs)
-    wide = [rows.shape[1] for _, _, rows in gathered(x, plan)]
+    wide = [rows.shape[1] for _, _, rows in gathered(padded, plan)]
     rows, room = x.new_zeros(kept * max(wide)), x.new_zeros(len(weight) * max(wide))
 
     def multiply() -> None:

@@ -26,13 +26,14 @@ from torch import Tensor
 from ...compiled.jit import ready
 
 if TYPE_CHECKING:
+    from ...compiled.conv import Panels
     from ...compiled.conv import Plan as Loops
 
 # Bytes of gathered rows in one piece. One to four MiB measured equally fast with 2 MiB of cache
 # per core; smaller pieces pay for starting threads, larger ones leave the cache.
 _PIECE = 2 << 20
 # Output pixels in a row from which on the compiled loops are faster.
-_LONG_ROWS = 32
+_FEWEST_PIXELS = 4
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,12 @@ class Gather:
 
 
 def grouped_conv_cpu(
-    x: Tensor, weight: Tensor, bias: Tensor | None, gather: Gather, groups: int = 1
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    gather: Gather,
+    groups: int = 1,
+    panels: Panels | None = None,
 ) -> Tensor:
     """The convolution of `x` with the kept positions alone: [n, c, *size] -> [n, out, *outputs].
 
@@ -146,9 +152,9 @@ def grouped_conv_cpu(
     if result.numel() == 0:
         return result
     if gather.loops is not None and x.is_contiguous():
-        from ...compiled.conv import convolve
+        from ...compiled.conv import Panels, convolve
 
-        convolve(x, weight, bias, result, gather.loops)
+        convolve(x, Panels.of(weight, bias) if panels is None else panels, result, gather.loops)
         return result
     biases = [None] * groups if bias is None else bias.chunk(groups)
     parts = (result.chunk(groups, 1), x.chunk(groups, 1), weight.chunk(groups), biases)
@@ -186,7 +192,9 @@ def gathered(x: Tensor, gather: Gather) -> Iterator[tuple[slice, slice, Tensor]]
 
 def _loops(window: Window, kept: Tensor, x: Tensor, outputs: tuple[int, ...]) -> Loops | None:
     """The plan of the compiled loops; None for what they do not take or are slower at."""
-    if x.dim() != 4 or x.dtype != torch.float32 or outputs[1] < _LONG_ROWS or not ready():
+    if x.dim() != 4 or x.dtype != torch.float32 or not x.is_contiguous():
+        return None
+    if outputs[1] < _FEWEST_PIXELS or not ready():
         return None
     from ...compiled.conv import Plan
 

@@ -10,6 +10,7 @@ from secateur.kernels.modules.kernel_pattern import PatternConv2d
 from secateur.kernels.modules.linear import SparseLinear
 from secateur.kernels.modules.reduced import ReducedLayer
 from secateur.kernels.modules.steps import steps
+from secateur.kernels.products.grouped import cpu
 
 
 def pruned(module: nn.Module) -> nn.Module:
@@ -53,6 +54,19 @@ CASES = [
 ]
 
 
+@pytest.fixture
+def no_loops(monkeypatch):
+    """As where loops cannot be compiled: what is gathered is a step of its own there."""
+    monkeypatch.setattr(cpu, "ready", lambda: False)
+
+
+@pytest.mark.parametrize("module", [SparseConv.from_dense(conv(), "grouped"), sets()])
+def test_compiled_loops_gather_inside_the_product(module):
+    found = steps(module, torch.randn(2, 8, 6, 7))
+    assert {name for name, _ in found} - {"reshape"} == {"multiply"}
+
+
+@pytest.mark.usefixtures("no_loops")
 @pytest.mark.parametrize(("module", "shape", "names"), CASES)
 def test_each_form_is_cut_into_its_steps(module, shape, names):
     found = steps(module.eval(), torch.randn(shape))
@@ -62,6 +76,7 @@ def test_each_form_is_cut_into_its_steps(module, shape, names):
             call()
 
 
+@pytest.mark.usefixtures("no_loops")
 def test_steps_of_one_name_are_summed():
     times = time_steps(steps(sets(), torch.randn(IMAGE)), seconds=0.01)
     assert list(times) == ["gather", "multiply", "reshape"]

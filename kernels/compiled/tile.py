@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from llvmlite import binding, ir
 from numba.core import cgutils, types
+from numba.core.types.containers import UniTuple
 
 from .vectors import FUSED, Vector, address, constant, emitted, shuffled, spread
 
@@ -66,7 +67,7 @@ def begin(typing: Any, bias: Any, place: Any, pixels: Any, lanes: Any) -> Any:
         start = address(context, builder, bias, args[0], args[1])
         return cgutils.pack_array(builder, _halves(builder, start, vector) * count)
 
-    return types.UniTuple(vector, 2 * count)(bias, types.intp, pixels, lanes), emit
+    return UniTuple(vector, 2 * count)(bias, types.intp, pixels, lanes), emit
 
 
 @constant

@@ -30,9 +30,10 @@ def steps(module: nn.Module, x: Tensor) -> list[Step]:
     """What `module` does to `x`, cut into calls that can be timed each by itself.
 
     A name may come several times. One ``multiply`` where it is all one piece: products of the
-    library's, and kernels that gather inside. Apart, the steps take longer than the whole where it
-    works in pieces that stay in the cache, as the CPU's grouped convolution does, and each starts
-    and ends by itself; what is between them, the making of results most of all, counts for none.
+    library's, and kernels and loops that gather inside. Apart, the steps take longer than the whole
+    where it works in pieces that stay in the cache, as the CPU's grouped convolution does, and each
+    starts and ends by itself; what is between them, the making of results most of all, counts for
+    none.
     """
     if isinstance(module, PatternConv2d):
         return _of_sets(module, x)

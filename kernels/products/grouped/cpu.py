@@ -6,8 +6,8 @@ images, or of a few pixel rows of one, the input is copied into a small padded t
 position's pixel rows are copied out of the tile (runs of neighbouring entries: plain memory
 copies), and one GEMM writes the piece's outputs. With a stride along the last dimension the tile
 holds every stride-th column together, so that runs stay runs. A contiguous input without padding
-is its own tile. Images with long rows of outputs go without the gathered matrix and the GEMM where
-loops can be compiled (compiled/conv.py): few channels do not make up for the gathering.
+is its own tile. Contiguous fp32 images go without the gathered matrix and the GEMM where loops can
+be compiled (compiled/conv.py).
 
 Bytes moved through the cache, with e bytes an entry: 2e * channels * pixels for the tile and
 2e * kept * pixels for the rows; operations: 2 * out * kept * pixels.

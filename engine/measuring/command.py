@@ -63,6 +63,9 @@ def check(args: argparse.Namespace) -> None:
     for name in _NOT_WITH_PAPER:
         if getattr(args, name):
             raise BadInput(f"--{name} does not go with --paper, whose tables say what is measured")
+    if len(devices := _words(args.device) or ()) > 1:
+        each = " and once with ".join(f"--device {name}" for name in devices)
+        raise BadInput(f"the tables of --paper are of one device; run it once with {each}")
 
 
 def run(

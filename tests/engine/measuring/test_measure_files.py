@@ -63,6 +63,10 @@ def test_the_papers_tables_need_no_model(tmp_path, capfd, monkeypatch):
         (["--paper", "--models", "vgg61"], "did you mean 'vgg16'"),
         (["--paper", "--batch", "0"], "at least 1"),
         (["--paper", "--device", "gpu"], "unknown device"),
+        (
+            ["--paper", "--device", "cpu,cuda"],
+            "run it once with --device cpu and once with --device cuda",
+        ),
         ([MODEL, "--report", "no/such/folder/x.html"], "no such folder"),
         (["--paper", "--csv", "no/such/folder/x.csv"], "no such folder"),
     ],

@@ -12,6 +12,9 @@ from .look.widgets import named
 _LAYOUT = "layout/docks"
 _GEOMETRY = "layout/window"
 _VERSION = 1
+_LAYERS, _PLAN = 412, 318
+_LAYERS_SHARE = 0.286
+"""Of a window that is too narrow for both, so that the matrix in the middle stays the largest."""
 _Area = Qt.DockWidgetArea
 
 
@@ -85,7 +88,8 @@ class Docks:
             dock.setFloating(False)
             self._window.addDockWidget(area, dock)
             dock.show()
-        self._window.resizeDocks([self.layers, self.plan], [412, 318], Qt.Orientation.Horizontal)
+        widths = [min(_LAYERS, round(_LAYERS_SHARE * self._window.width())), _PLAN]
+        self._window.resizeDocks([self.layers, self.plan], widths, Qt.Orientation.Horizontal)
         self._window.resizeDocks([self.run], [172], Qt.Orientation.Vertical)
 
     def save(self, settings: QSettings) -> None:
@@ -93,10 +97,9 @@ class Docks:
         settings.setValue(_LAYOUT, self._window.saveState(_VERSION))
         settings.setValue(_GEOMETRY, self._window.saveGeometry())
 
-    def restore(self, settings: QSettings) -> None:
-        """Take the kept layout, if there is one that fits."""
+    def restore(self, settings: QSettings) -> bool:
+        """Take the kept layout, if there is one that fits; whether there was."""
         geometry, layout = settings.value(_GEOMETRY), settings.value(_LAYOUT)
         if geometry is not None:
             self._window.restoreGeometry(geometry)
-        if layout is not None:
-            self._window.restoreState(layout, _VERSION)
+        return layout is not None and self._window.restoreState(layout, _VERSION)

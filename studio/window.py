@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QSettings, Qt
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from ..engine.errors import BadInput
@@ -62,7 +62,7 @@ class MainWindow(QMainWindow):
         self._add_bars()
         self.palette_ = SearchPalette(session, self.actions_, self)
         self._connect()
-        self.docks.restore(settings)
+        self._laid_out = self.docks.restore(settings)
         # A saved size may come from a larger screen.
         room = self.screen().availableSize()
         self.resize(self.size().boundedTo(room))
@@ -356,6 +356,12 @@ class MainWindow(QMainWindow):
                 self._try(lambda: self.session.open_plan(path))
             else:
                 self.session.open(str(path))
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        if not self._laid_out:
+            self._laid_out = True
+            self.docks.reset()  # now its size is known
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if event.spontaneous() and not self._may_leave():

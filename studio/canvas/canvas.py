@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QStackedWidget,
-    QTabBar,
     QVBoxLayout,
     QWidget,
 )
 
 from ..latency.tools import LatencyTools
 from ..latency.view import LatencyView
-from ..look.widgets import hairline, named
+from ..look.widgets import hairline
 from ..state.session import Session
 from .colormaps import MAPS
 from .histogram_view import HistogramView
 from .looks import VIEWS
 from .matrix_view import MatrixView
 from .shown import Shown
-from .tools import histogram_tools, weight_tools
+from .tabs import ViewTabs
+from .tools import WeightTools, histogram_tools
 from .topology_view import TopologyView
 
 TABS = ("Weights", "Mask", "Histogram", "Latency", "Topology")
@@ -35,8 +35,6 @@ _TIPS = (
 _PAGES = (0, 0, 1, 2, 3)
 """Weights and Mask are one picture in two looks, so that the place stays the same."""
 _DIRECT = Qt.FindChildOption.FindDirectChildrenOnly
-_NARROW = 640
-"""Below this width the tabs need the room of the words beside them."""
 
 
 class Canvas(QWidget):
@@ -50,19 +48,12 @@ class Canvas(QWidget):
         self.histogram = HistogramView(session, self.shown)
         self.latency = LatencyView(session)
         self.topology = TopologyView(session, self.shown)
-        self.tabs = named(QTabBar(), "canvas_tabs", "Views of the layer")
-        self.tabs.setDrawBase(False)
-        self.tabs.setExpanding(False)
-        self.tabs.setUsesScrollButtons(False)
-        self.tabs.setElideMode(Qt.TextElideMode.ElideRight)
-        self.tabs.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        for i, (name, tip) in enumerate(zip(TABS, _TIPS, strict=True)):
-            self.tabs.addTab(name)
-            self.tabs.setTabToolTip(i, f"{tip}  Alt+{i + 1}")
+        self.tabs = ViewTabs(TABS, _TIPS)
         self._latency_tools = LatencyTools(session, self.latency)
         self._tools = QStackedWidget()
+        self._tools.setObjectName("canvas_tools")
         for widget in (
-            weight_tools(self.matrix),
+            WeightTools(self.matrix),
             histogram_tools(self.histogram),
             self._latency_tools,
             QWidget(),
@@ -79,7 +70,6 @@ class Canvas(QWidget):
         bar.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         row = QHBoxLayout(bar)
         row.setContentsMargins(10, 0, 12, 0)
-        # The chosen tab's bold name takes more room than the bar asks for.
         row.addWidget(self.tabs, 1, Qt.AlignmentFlag.AlignBottom)
         row.addWidget(self._tools)
         column = QVBoxLayout(self)
@@ -117,10 +107,6 @@ class Canvas(QWidget):
         for tools in self._tools.findChildren(QWidget, options=_DIRECT):
             shown = tools is self._tools.currentWidget()
             tools.setSizePolicy(policy.Preferred if shown else policy.Ignored, policy.Preferred)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._latency_tools.set_narrow(self.width() < _NARROW)
 
     def _add_shortcuts(self) -> None:
         for i in range(len(TABS)):

@@ -89,6 +89,11 @@ def image(value: Array, density: Array, table: Array) -> QImage:
     return made.copy()  # its own memory: the bytes go when this returns
 
 
+def swatch(colours: Array) -> QImage:
+    """All colours of a map side by side, one pixel high."""
+    return image(np.arange(256, dtype=np.uint8)[None], np.zeros((1, 256), np.uint8), solid(colours))
+
+
 def _between(anchors: tuple[tuple[int, ...], ...]) -> Array:
     places = np.linspace(0, 255, len(anchors))
     channels = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
+from PySide6.QtWidgets import QMenu, QToolButton
 
 from ...engine.errors import BadInput
 from ..look import theme
+from ..look.chip_row import ChipRow
 from ..look.dialogs import ask_save
 from ..look.icons import icon
 from ..look.widgets import named, wrapped
@@ -25,12 +25,10 @@ _EXPORTS = (
 )
 
 
-class LatencyTools(QWidget):
+class LatencyTools(ChipRow):
     """The buttons, over the view that they serve."""
 
-    def __init__(self, session: Session, view: LatencyView, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("latency_tools")
+    def __init__(self, session: Session, view: LatencyView) -> None:
         self._session, self._view = session, view
         self._panel: AskPanel | None = None
         self.ask = named(QToolButton(), "ask_chip", "What to measure",
@@ -56,25 +54,14 @@ class LatencyTools(QWidget):
         menu.setToolTipsVisible(True)
         self.export.setMenu(menu)
         self.export.setToolTip(wrapped("The picture, the table or a report as a file"))
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
-        row.addStretch()
+        super().__init__("latency_tools", self.ask, self.export)
         theme.follow(self, self._draw_icons)
-        self.set_narrow(False)
-        row.addWidget(self.ask)
-        row.addWidget(self.export)
-
-    def set_narrow(self, narrow: bool) -> None:
-        """Show icons instead of words: the tabs beside them need the room."""
-        icons, text = Qt.ToolButtonStyle.ToolButtonIconOnly, Qt.ToolButtonStyle.ToolButtonTextOnly
-        for button in (self.ask, self.export):
-            button.setToolButtonStyle(icons if narrow else text)
 
     def _draw_icons(self) -> None:
         colours = theme.current()
         self.ask.setIcon(icon("settings", colours, 14, colours.dim))
         self.export.setIcon(icon("export", colours, 14, colours.dim))
+        self.refit()
 
     def open_panel(self) -> None:
         """Ask what to measure."""

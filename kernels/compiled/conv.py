@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
+from threading import local
 from typing import Any, Self
 
 import numpy as np
@@ -44,14 +45,16 @@ Walk = tuple[int, int, int, int, int]
 class Plan:
     """How images of one size are worked on: `rows` of outputs at a time.
 
-    `channels` are copied into the tile; `begins` says where in it each kept position's input for
-    the first pixel lies; `sizes` is what `_loops` needs else.
+    `channels` are copied into the tile, which has `tile` entries; `begins` says where in it each
+    kept position's input for the first pixel lies; `sizes` is what `_loops` needs else. Tiles of
+    sums are `pixels` wide, and their inputs `step` apart.
     """
 
     rows: int
     channels: NDArray[np.int64]
     begins: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    tile: int
     pixels: int
     step: int
 
@@ -73,10 +76,11 @@ class Plan:
             high, channel = shape[2], channels[channel]
         line = channel * high + position % kernel * dilation
         begins = line * pitch + place * far
-        walk = whole, rows, stride, top, math.prod(shape[1:]), high, pitch, left
+        walk = whole, rows, stride, top, math.prod(shape[1:]), pitch, high, left
         sizes = np.array([*walk, *shape[2:], *outputs], np.int64)
+        tile = 0 if whole else len(channels) * high * pitch
         pixels = -(-outputs[1] // -(-outputs[1] // HOST.pixels))
-        return cls(rows, channels.numpy(), begins.numpy(), sizes, pixels, step)
+        return cls(rows, channels.numpy(), begins.numpy(), sizes, tile, pixels, step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +110,16 @@ def convolve(x: Tensor, panels: Panels, y: Tensor, plan: Plan) -> None:
 
     Both contiguous and float32.
     """
-    arrays = panels.weight, panels.bias, y.view(-1).numpy(), plan.channels, plan.begins, plan.sizes
+    given, result = x.detach().view(-1).numpy(), y.view(-1).numpy()
+    arrays = panels.weight, panels.bias, result, plan.channels, plan.begins, plan.sizes, panels.out
     loops = _loops(plan.pixels, plan.step, HOST.lanes)
-    work = partial(loops, x.detach().view(-1).numpy(), *arrays, panels.out)
+    of_thread = local()
+
+    def work(first: int, end: int) -> None:
+        if not hasattr(of_thread, "tile"):
+            of_thread.tile = np.zeros(plan.tile, np.float32), np.array([-1])
+        loops(given, *arrays, *of_thread.tile, first, end)
+
     pieces = len(x) * -(-y.shape[2] // plan.rows)
     operations = 2 * panels.weight[0].size * y[:, 0].numel() * len(panels.weight)
     share(work, pieces * len(panels.weight), operations // _WORTH_A_THREAD)
@@ -118,12 +129,13 @@ def convolve(x: Tensor, panels: Panels, y: Tensor, plan: Plan) -> None:
 def _loops(pixels: int, step: int, lanes: int) -> Any:
     """The loops for tiles of `pixels` whose inputs lie `step` apart: all three are constants.
 
-    They do the units from `first` to `end`: panel after panel of each piece, so that few threads
-    copy the same piece.
+    They do the units from `first` to `end`: panel after panel of each piece. `tile` is one thread's,
+    and `filled` says which piece its last units left in it.
     """
 
     @compiled(
-        "void(f4[::1], f4[:, :, ::1], f4[::1], f4[::1], i8[::1], i8[::1], i8[::1], i8, i8, i8)"
+        "void(f4[::1], f4[:, :, ::1], f4[::1], f4[::1], i8[::1], i8[::1], i8[::1], i8, f4[::1], "
+        "i8[::1], i8, i8)"
     )
     def loops(
         x: Any,
@@ -134,24 +146,23 @@ def _loops(pixels: int, step: int, lanes: int) -> Any:
         begins: Any,
         sizes: Any,
         out: Any,
+        tile: Any,
+        filled: Any,
         first: Any,
         end: Any,
     ) -> None:
-        whole, rows, stride, top, image_size, high, pitch = sizes[:7]
+        whole, rows, stride, top, image_size, pitch = sizes[:6]
         height, width = sizes[-2:]
         count, kept = panels.shape[:2]
-        weights, tile = panels.reshape(-1), x
-        if not whole:
-            tile = np.zeros(len(channels) * high * pitch, np.float32)
+        weights, source = panels.reshape(-1), x if whole else tile
         each = -(-height // rows)
-        filled = -1
         for unit in range(first, end):
             piece, panel = unit // count, unit % count
             image, above = piece // each, piece % each * rows
             base = image * image_size + above * stride * pitch if whole else 0
-            if not whole and piece != filled:
+            if not whole and piece != filled[0]:
                 _fill(x, image * image_size, channels, above * stride - top, sizes, tile)
-                filled = piece
+                filled[0] = piece
             outputs = panel * 2 * lanes
             for row in range(min(rows, height - above)):
                 for near in range(0, width, pixels):
@@ -161,7 +172,7 @@ def _loops(pixels: int, step: int, lanes: int) -> Any:
                     sums = begin(bias, outputs, pixels, lanes)
                     for k in range(kept):
                         weight = (panel * kept + k) * 2 * lanes
-                        sums = add_position(sums, weights, weight, tile, begins[k] + place, step)
+                        sums = add_position(sums, weights, weight, source, begins[k] + place, step)
                     into = ((image * out + outputs) * height + above + row) * width + column
                     put(y, into, height * width, out - outputs, sums)
 
@@ -174,7 +185,7 @@ def _fill(x: Any, image: Any, channels: Any, first: Any, sizes: Any, tile: Any) 
 
     The tile is [channels, high, pitch], and zero left and right of where rows are copied to.
     """
-    high, pitch, left, height, width = sizes[5:10]
+    pitch, high, left, height, width = sizes[5:10]
     at = 0
     for channel in channels:
         for row in range(first, first + high):

@@ -129,8 +129,8 @@ def convolve(x: Tensor, panels: Panels, y: Tensor, plan: Plan) -> None:
 def _loops(pixels: int, step: int, lanes: int) -> Any:
     """The loops for tiles of `pixels` whose inputs lie `step` apart: all three are constants.
 
-    They do the units from `first` to `end`: panel after panel of each piece. `tile` is one thread's,
-    and `filled` says which piece its last units left in it.
+    They do the units from `first` to `end`: panel after panel of each piece. `tile` is of one
+    thread, and `filled` says which piece its last units left in it.
     """
 
     @compiled(

@@ -118,7 +118,7 @@ class Run:
         parts = len(self._request.settings())
         begun = time.perf_counter()
         for index, task in enumerate(tasks):
-            text = f"{task.layer or 'whole model'}, {task.pattern}, {task.kept:.0%} kept"
+            text = f"{task.layer or 'whole model'}, {task.pattern}, {100 * task.kept:.0f} % kept"
             spent = time.perf_counter() - begun
             left = spent / index * (total * (parts - part) - index) if index else None
             yield Progress(part * total + index, parts * total, text, left)

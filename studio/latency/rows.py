@@ -68,6 +68,8 @@ class Row:
         if cell.get("error"):
             return (sentence(cell),)
         lines = [sentence(cell), roofline_words(cell)]
+        if (cell.get("roofline") or {}).get("disturbed"):
+            lines.append("The machine was busy when the roofline was measured.")
         if cell.get("crossover") is not None:
             lines.append(f"Faster here from {cell['crossover'] * 100:.0f} % sparsity on.")
         if cell.get("cached"):
@@ -118,7 +120,6 @@ def roofline_words(cell: Cell) -> str:
         f"{about}{roof['share'] * 100:.0f} % of the roofline: {limit} allows "
         f"{milliseconds(roof['limit_ms'])} ms at best "
         f"({_si(roof['operations'])}FLOP, {_si(roof['bytes'])}B)."
-        + (" The machine was busy when its limits were measured." if about else "")
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from PySide6.QtCore import (
@@ -74,6 +75,16 @@ class LayerModel(QAbstractItemModel):
         """The index of the layer at `path`, invalid for an unknown one."""
         number = self._by_path.get(path)
         return QModelIndex() if number is None else self._index(number, NAME)
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        """The name of each prunable layer as it is shown, and on which level, 1 at the top."""
+        info = self._session.info
+        for path in [layer.path for layer in info.prunable] if info is not None else []:
+            number, level = self._by_path[path], 0
+            label = self._nodes[number].label
+            while number > 0:
+                number, level = self._parents[number], level + 1
+            yield label, level
 
     def paths_below(self, index: QModelIndex) -> list[str]:
         """Paths of the layer at `index`, or of all layers of the group there."""

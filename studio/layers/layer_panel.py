@@ -47,9 +47,10 @@ from .layer_model import (
 _NO_PATTERN = 20
 """Width of the pattern column while the plan prunes nothing: names need the room more."""
 _LONG = 0.888
-# Names have at least this much: where there is less room, columns of figures go.
-_NAME_ROOM = 72
-_WIDTHS = {TYPE: 42, DENSITY: 52, PARAMS: 46, PATTERN: 116, VERDICT: 50}
+# Names are whole up to this width, and where they lack room columns of figures go.
+_LONGEST_NAME = 150
+_NAME_MARGINS = 10
+_WIDTHS = {TYPE: 42, DENSITY: 52, PARAMS: 46, PATTERN: 116, VERDICT: 56}
 
 
 class LayerTree(QTreeView):
@@ -96,6 +97,7 @@ class LayerTree(QTreeView):
         self.clicked.connect(self._clicked)
         self._run_state = ""
         self._cells: tuple[Cell, ...] = ()
+        self._name_room = 0
         self._fit_columns()
 
     def follow(self) -> None:
@@ -161,8 +163,15 @@ class LayerTree(QTreeView):
         self._following = True  # a reset clears the view's selection, not the session's
         self.filter.show_all(info is not None and not info.prunable)
         self.layers.reload()
+        self._name_room = self._needed_by_names()
+        self._fit_columns()
         self.expandAll()
         self.follow()
+
+    def _needed_by_names(self) -> int:
+        metrics, step = QFontMetrics(theme.font(13)), self.indentation()
+        wide = [metrics.horizontalAdvance(name) + step * deep for name, deep in self.layers.names()]
+        return min(max(wide, default=0) + _NAME_MARGINS, _LONGEST_NAME)
 
     def _fit_columns(self) -> None:
         # Wide enough for the patterns in use at any sparsity: a drag of the slider moves nothing.
@@ -172,7 +181,7 @@ class LayerTree(QTreeView):
         widths = [metrics.horizontalAdvance(words) + 20 for words in used]
         self.setColumnWidth(PATTERN, min(max(widths, default=_NO_PATTERN), _WIDTHS[PATTERN]))
         self.setColumnHidden(VERDICT, not self._session.measuring.found.cells)
-        needed = _NAME_ROOM + self.columnWidth(PATTERN) + self.columnWidth(VERDICT)
+        needed = self._name_room + self.columnWidth(PATTERN) + self.columnWidth(VERDICT)
         for column in (DENSITY, PARAMS, TYPE):
             needed += _WIDTHS[column]
             self.setColumnHidden(column, needed > self.viewport().width())

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPlainTextEdit, QWidget
+from PySide6.QtGui import QFontMetricsF, QTextBlockFormat, QTextCursor
+from PySide6.QtWidgets import QTextEdit, QWidget
 
 from ..look.theme import mono
 
 _LINES = 400
+_TIME = "00:00:00  "
+_FIXED_SPACE = "\N{NO-BREAK SPACE}"
 
 
-class RunLog(QPlainTextEdit):
+class RunLog(QTextEdit):
     """Shows (time, text) lines, oldest first."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -19,10 +22,15 @@ class RunLog(QPlainTextEdit):
         self.setAccessibleName("Log of the run")
         self.setProperty("role", "log")
         self.setReadOnly(True)
-        self.setMaximumBlockCount(_LINES)
-        self.setStyleSheet("QPlainTextEdit { font-size: 11px; padding: 0; }")
+        self.setUndoRedoEnabled(False)
+        self.setStyleSheet("QTextEdit { font-size: 11px; padding: 0; }")
         self.setFont(mono())
+        self.document().setMaximumBlockCount(_LINES)
         self.document().setDocumentMargin(0)
+        self._lines = QTextBlockFormat()
+        hang = QFontMetricsF(mono()).horizontalAdvance(_TIME)
+        self._lines.setLeftMargin(hang)  # what wraps stands beside the time, not below it
+        self._lines.setTextIndent(-hang)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # lines wrap
         self._shown: tuple[tuple[str, str], ...] = ()
 
@@ -38,9 +46,18 @@ class RunLog(QPlainTextEdit):
         bar = self.verticalScrollBar()
         follows = bar.value() >= bar.maximum() - 2
         for time, text in fresh:
-            self.appendPlainText(f"{time}  {text}".strip())
+            self._append(f"{time}  {text}".strip().replace(" %", f"{_FIXED_SPACE}%"))
         if follows:
             bar.setValue(bar.maximum())
+
+    def _append(self, line: str) -> None:
+        end = QTextCursor(self.document())
+        end.movePosition(QTextCursor.MoveOperation.End)
+        if self.document().isEmpty():
+            end.setBlockFormat(self._lines)
+        else:
+            end.insertBlock(self._lines)
+        end.insertText(line)
 
     def _fresh(self, log: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...] | None:
         """What `log` has after the lines that are shown, None if it is another log."""

@@ -24,6 +24,7 @@ from ..look.widgets import hairline, label, named, wrapped
 from ..state.plan_edits import verb
 from ..state.run_state import RunState
 from ..state.session import Session
+from ..state.verdict_words import factor
 from .mask_plot import MaskPlot, in_words, own_number
 from .run_log import RunLog
 from .run_plots import Bar, CurvePlot, LayerBars, SegmentedProgress
@@ -320,7 +321,7 @@ class RunStrip(QWidget):
         self._bars_title.setText("Sparsity per layer")
         bars, now, asked = self._sparsities(run)
         self._bars.show_bars(bars, self._session.current, 1.0, "No layer is pruned yet.")
-        words = f"{now * 100:.1f} % now, {asked * 100:.4g} % asked" if bars else ""
+        words = f"{now * 100:.1f} % now, {asked * 100:.1f} % asked" if bars else ""
         self._bars_value.setText(words)
 
     def _sparsities(self, run: RunState) -> tuple[tuple[Bar, ...], float, float]:
@@ -363,8 +364,8 @@ class RunStrip(QWidget):
                 cell["layer"],
                 float(cell["speedup"]),
                 1.0,
-                f"{cell['layer']}: {cell['pattern']} at {1 - cell['kept']:.0%} zeros runs "
-                f"{cell['speedup']:.2f}× dense",
+                f"{cell['layer']}: {cell['pattern']} at {100 * (1 - cell['kept']):.0f} % zeros "
+                f"runs {factor(cell, 2)} dense",
             )
             for cell in cells
         )

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from ...engine.patterns import PATTERNS
 from ..look.dialogs import ask_save
 from ..look.widgets import hairline, label, named, wrapped
-from ..runs.run_strip import duration
+from ..runs.words import duration
 from ..state.cells import pattern_word
 from ..state.session import Session
 from ..state.wanted import CELL_SECONDS, Wanted

@@ -16,7 +16,8 @@ from secateur.engine.patterns import PATTERNS
 from secateur.engine.plan import Rule, Training
 from secateur.studio.look import theme
 from secateur.studio.runs.mask_plot import tip_at
-from secateur.studio.runs.run_strip import RunStrip, duration, status_words
+from secateur.studio.runs.run_strip import RunStrip
+from secateur.studio.runs.words import duration, status_words
 from secateur.studio.state.client import EngineClient
 from secateur.studio.state.past_run import steps_per_epoch
 from secateur.studio.state.run_state import RunState, advance
@@ -89,7 +90,7 @@ def buttons(strip):
 
 def test_idle_is_one_quiet_line(strip):
     assert text(strip, "run_title").startswith("No run yet.")
-    assert not strip._panes.isVisible()
+    assert not strip.panes.isVisible()
     assert strip.maximumHeight() == 40
     assert buttons(strip) == []
 
@@ -98,27 +99,27 @@ def test_a_run_shows_where_it_is(strip, session):
     play(session, RUN)
     assert text(strip, "run_title") == "Run 4 · AGP 60 %"
     assert text(strip, "run_words") == "epoch 3 of 8 · 1 min 12 s left"
-    assert strip._progress.fraction == 120 / 320
-    assert strip._panes.isVisible()
+    assert strip.head.progress.fraction == 120 / 320
+    assert strip.panes.isVisible()
     assert strip.maximumHeight() > 10_000
     assert buttons(strip) == ["run_pause", "run_cancel"]
     assert text(strip, "accuracy_value") == "98.6 % · dense 99.4 %"
-    assert strip._curve._accuracy == [(40, 0.95), (120, 0.986)]
-    assert strip._curve._loss == [(40, 0.3), (120, 0.081)]
-    assert strip._curve._end == 320
+    assert strip.curves.accuracy._accuracy == [(40, 0.95), (120, 0.986)]
+    assert strip.curves.accuracy._loss == [(40, 0.3), (120, 0.081)]
+    assert strip.curves.accuracy._end == 320
 
 
 def test_bars_are_the_plan_s_layers_with_what_is_asked(strip, session):
     play(session, RUN)
-    assert [(bar.path, bar.value, bar.asked) for bar in strip._bars.bars] == [
+    assert [(bar.path, bar.value, bar.asked) for bar in strip.layers.bars.bars] == [
         ("a", 0.3, 0.6),
         ("b", 0.4, 0.6),
     ]
     # Weighted by size: (0.3 * 640 + 0.4 * 1920) / 2560.
     assert text(strip, "layers_value") == "37.5 % now, 60.0 % asked"
-    assert strip._bars.bar_at(30).path == "b"
-    assert strip._bars.bar_at(500) is None
-    QTest.mouseClick(strip._bars, Qt.MouseButton.LeftButton, pos=QPoint(30, 20))
+    assert strip.layers.bars.bar_at(30).path == "b"
+    assert strip.layers.bars.bar_at(500) is None
+    QTest.mouseClick(strip.layers.bars, Qt.MouseButton.LeftButton, pos=QPoint(30, 20))
     assert session.selection == ("b",)
 
 
@@ -126,7 +127,7 @@ def test_the_strip_keeps_the_plan_that_runs(strip, session):
     play(session, RUN)
     session.set_rule(["a", "b"], None)
     play(session, [events.Log("later")], state=session.run)
-    assert [bar.asked for bar in strip._bars.bars] == [0.6, 0.6]
+    assert [bar.asked for bar in strip.layers.bars.bars] == [0.6, 0.6]
 
 
 def test_at_the_end_bars_show_what_the_report_says_was_requested(strip, session):
@@ -135,7 +136,7 @@ def test_at_the_end_bars_show_what_the_report_says_was_requested(strip, session)
         "accuracy": {"dense": 0.994, "pruned": 0.98},
     }
     play(session, [*RUN, events.Finished({})])
-    assert [bar.asked for bar in strip._bars.bars] == [0.5, 0.7]
+    assert [bar.asked for bar in strip.layers.bars.bars] == [0.5, 0.7]
 
 
 def test_one_shot_shows_the_accuracy_of_the_report(strip, session):
@@ -175,7 +176,7 @@ def test_a_failed_run_says_why_and_offers_a_way_on(strip, session):
     assert words.text() == reason
     assert words.property("role") == "error"
     assert words.palette().windowText().color().name() == theme.LIGHT.rose
-    assert not strip._progress.isVisible()
+    assert not strip.head.progress.isVisible()
     assert buttons(strip) == ["run_restart", "run_again"]
     again = strip.findChild(QPushButton, "run_again")
     assert not again.isEnabled()
@@ -213,24 +214,24 @@ def test_pausing_and_cancelling_ask_the_session(strip, session, monkeypatch):
 
 def test_folding_away_keeps_the_head(strip, session):
     play(session, RUN)
-    QTest.mouseClick(strip._fold, Qt.MouseButton.LeftButton)
-    assert not strip._panes.isVisible()
+    QTest.mouseClick(strip.head.fold, Qt.MouseButton.LeftButton)
+    assert not strip.panes.isVisible()
     assert strip.maximumHeight() == 40
     assert text(strip, "run_words").startswith("epoch 3")
-    QTest.mouseClick(strip._fold, Qt.MouseButton.LeftButton)
-    assert strip._panes.isVisible()
+    QTest.mouseClick(strip.head.fold, Qt.MouseButton.LeftButton)
+    assert strip.panes.isVisible()
 
 
 def test_measuring_shows_speed_instead_of_sparsity(strip, session):
     cells = [measured.cell(path, "group", 0.4, 1.0, ms) for path, ms in (("a", 2.0), ("b", 0.5))]
     session.measuring.found.add(cells, of_run=False)
     play(session, [events.Started("Measure, batch 1", 3), events.Progress(1, 3, "b")], "measure")
-    assert [(bar.path, bar.value, bar.asked) for bar in strip._bars.bars] == [
+    assert [(bar.path, bar.value, bar.asked) for bar in strip.layers.bars.bars] == [
         ("a", 0.5, 1.0),
         ("b", 2.0, 1.0),
     ]
     assert text(strip, "layers_value") == "1 of 2 faster"
-    assert not strip._curve_pane.isVisible()
+    assert not strip.curves.panes[0].isVisible()
 
 
 @pytest.mark.parametrize(
@@ -259,7 +260,7 @@ def test_plots_paint_in_both_themes(look, strip, session):
     theme.apply(QApplication.instance(), look)
     play(session, RUN)
     colours = theme.current()
-    picture = strip._bars.grab().toImage()
+    picture = strip.layers.bars.grab().toImage()
     shown = {
         picture.pixelColor(x, y).name()
         for x in range(60)
@@ -267,7 +268,7 @@ def test_plots_paint_in_both_themes(look, strip, session):
     }  # fmt: skip
     assert colours.amber in shown
     assert Path(theme.RESOURCES / "themes" / look).is_dir()
-    curve = strip._curve.grab().toImage()
+    curve = strip.curves.accuracy.grab().toImage()
     assert any(
         curve.pixelColor(x, y).name() == colours.blue
         for x in range(curve.width())
@@ -288,7 +289,7 @@ CURVES = [
 
 def pixels(strip, role):
     """How many pixels of a plot have a colour of the theme."""
-    picture, wanted = strip._masks.grab().toImage(), theme.theme_of(strip).colour(role).name()
+    picture, wanted = strip.curves.masks.grab().toImage(), theme.theme_of(strip).colour(role).name()
     return sum(
         picture.pixelColor(x, y).name() == wanted
         for x in range(picture.width())
@@ -299,12 +300,12 @@ def pixels(strip, role):
 def test_sparsity_churn_and_the_schedule_s_number_are_plotted(strip, session, qtbot):
     play(session, CURVES)
     qtbot.wait(20)
-    assert strip._mask_pane.isVisible()
-    assert strip._curve_pane.isVisible()
+    assert strip.curves.panes[1].isVisible()
+    assert strip.curves.panes[0].isVisible()
     assert text(strip, "masks_value") == "36.0 % · threshold 0.5"
-    assert strip._masks.points("threshold") == [(40, 0.2), (80, 0.5)]
-    assert strip._masks.points("dropped") == [(40, 900), (80, 300)]
-    assert "regrown 7" in strip._masks.accessibleName()
+    assert strip.curves.masks.points("threshold") == [(40, 0.2), (80, 0.5)]
+    assert strip.curves.masks.points("dropped") == [(40, 900), (80, 300)]
+    assert "regrown 7" in strip.curves.masks.accessibleName()
     assert pixels(strip, "leaf") > 20
     assert text(strip, "run_words").endswith("left")
     assert buttons(strip)[:2] == ["run_pause", "run_cancel"]
@@ -317,22 +318,22 @@ def test_a_narrow_strip_shows_one_curve_and_leads_to_the_other(strip, session, q
     strip.resize(900, 172)
     play(session, CURVES)
     qtbot.wait(20)
-    assert strip._curve_pane.isVisible()
-    assert not strip._mask_pane.isVisible()
+    assert strip.curves.panes[0].isVisible()
+    assert not strip.curves.panes[1].isVisible()
     QTest.mouseClick(strip.findChild(QPushButton, "show_masks"), Qt.MouseButton.LeftButton)
-    assert strip._mask_pane.isVisible()
-    assert not strip._curve_pane.isVisible()
+    assert strip.curves.panes[1].isVisible()
+    assert not strip.curves.panes[0].isVisible()
     QTest.mouseClick(strip.findChild(QPushButton, "show_accuracy"), Qt.MouseButton.LeftButton)
-    assert strip._curve_pane.isVisible()
+    assert strip.curves.panes[0].isVisible()
     assert {"run_pause", "run_cancel"} <= set(buttons(strip))
     strip.resize(1100, 172)
-    qtbot.waitUntil(strip._mask_pane.isVisible)
+    qtbot.waitUntil(strip.curves.panes[1].isVisible)
     assert "show_masks" not in buttons(strip)
 
 
 def test_a_run_without_training_has_no_plot_of_masks(strip, session):
     play(session, RUN[:2])
-    assert not strip._mask_pane.isVisible()
+    assert not strip.curves.panes[1].isVisible()
     assert "show_masks" not in buttons(strip)
 
 
@@ -353,11 +354,11 @@ def test_the_curves_of_a_project_s_run_are_there_when_it_is_opened(strip, sessio
     project = {"plan": session.plan.to_json(), "report": REPORT, "path": str(tmp_path)}
     session.opening.opened.emit({"info": INFO.to_json(), "project": project}, None)
     assert text(strip, "run_title") == "Last run · group 60 %"
-    assert strip._panes.isVisible()
-    assert strip._curve._accuracy == [(40, 0.95), (80, 0.96)]
+    assert strip.panes.isVisible()
+    assert strip.curves.accuracy._accuracy == [(40, 0.95), (80, 0.96)]
     assert text(strip, "accuracy_value") == "96.0 % · dense 99.4 %"
-    assert strip._masks.points("threshold") == [(40, 0.2), (80, 0.5)]
-    first = strip._bars.bars[0]
+    assert strip.curves.masks.points("threshold") == [(40, 0.2), (80, 0.5)]
+    first = strip.layers.bars.bars[0]
     assert (first.path, first.value, first.asked) == ("a", 0.59, 0.6)
     log = strip.findChild(QTextEdit, "run_log").toPlainText()
     assert log.splitlines() == ["a keeps 1 empty output", "80 training steps in 3.2 s"]
@@ -379,4 +380,4 @@ def test_a_report_of_an_older_version_opens_without_curves(strip, session, tmp_p
     project = {"plan": session.plan.to_json(), "report": old, "path": str(tmp_path)}
     session.opening.opened.emit({"info": INFO.to_json(), "project": project}, None)
     assert text(strip, "accuracy_value") == "96.0 % · dense 99.4 %"
-    assert not strip._mask_pane.isVisible()
+    assert not strip.curves.panes[1].isVisible()

@@ -15,7 +15,7 @@ from ...engine.plan import Plan, Rule
 from ...engine.project import save_as
 from .assigned import Assigned
 from .client import EngineClient
-from .crash_guard import CrashGuard
+from .engine_life import EngineLife
 from .exporting import Exporting
 from .faults import Faults
 from .home import Home, default_home
@@ -73,8 +73,6 @@ class Session(QObject):
         self._gesture = 0
         self._resume_wanted = False
         self.masks_lost = False
-        self._was_ready = self.client.state == "ready"
-        self._crashes = CrashGuard()
         self._jobs = Jobs(self.client, self)
         self._jobs.changed.connect(self._job_changed)
         self._jobs.masks.connect(self.masks_changed)
@@ -92,9 +90,10 @@ class Session(QObject):
         for part in (self.opening, self.pruning, self.measuring):
             part.failed.connect(self.faults.tell_failure)
         self.exporting = Exporting(self._jobs, self)
-        self.client.state_changed.connect(self._engine_state)
-        self.client.died.connect(self._engine_died)
-        self.client.faulted.connect(self._faulted)
+        self._life = EngineLife(self.client, self.faults, self)
+        self._life.gone.connect(self._engine_gone)
+        self._life.fresh.connect(self._reopen)
+        self.client.state_changed.connect(self.engine_changed)
         self._keeping = QTimer(self, singleShot=True, interval=400)
         self._keeping.timeout.connect(self.keep_plan)
 
@@ -367,12 +366,7 @@ class Session(QObject):
 
     def restart_engine(self) -> None:
         """Start a fresh engine and open the model in it again."""
-        self._jobs.lost("The engine was restarted.")
-        self._crashes.clear()
-        self.faults.details.clear()
-        self._lose_masks()
-        self.client.restart()
-        self._reopen()
+        self._life.restart()
 
     def close(self) -> None:
         """Keep the plan and end the engine; nothing is left running."""
@@ -380,30 +374,11 @@ class Session(QObject):
         self.undo.blockSignals(True)  # it would speak to panels that are already gone
         self.client.shutdown()
 
-    def _engine_state(self, state: str) -> None:
-        self._was_ready = self._was_ready or state == "ready"
-        self.engine_changed.emit()
-
-    def _engine_died(self, reason: str) -> None:
-        was_ready, self._was_ready = self._was_ready, False
+    def _engine_gone(self, reason: str) -> None:
         self._resume_wanted = False
         self._jobs.lost(reason)
-        self._lose_masks()
-        if not was_ready or self._crashes.too_many():
-            self.faults.tell(f"{reason} The plan is safe.", self.client.last_words)
-            return
-        self.client.start()
-        self._reopen()
-        text = f"{reason} It was restarted; the plan is as you left it."
-        self.faults.tell(text, self.client.last_words)
-
-    def _lose_masks(self) -> None:
-        """What a run that did not finish had masked is gone with its engine."""
-        self.masks_lost = True
+        self.masks_lost = True  # of a run that did not finish
         self.masks_changed.emit()
-
-    def _faulted(self, message: str) -> None:
-        self.faults.tell_once((*self.client.stderr, message))
 
     def _reopen(self) -> None:
         if self.info is not None:

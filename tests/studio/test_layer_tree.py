@@ -190,6 +190,6 @@ def test_bars_of_a_failed_run_go_with_its_engine(session):
     session._jobs.run = RunState(kind="prune", state="failed", sparsity={"conv1": 0.75})
     table.refresh()
     assert table.index_of("conv1").data(DENSITY_ROLE) == 0.25
-    session._engine_died("The engine was ended by SIGKILL.")
+    session.client.died.emit("The engine was ended by SIGKILL.")
     table.refresh()
     assert table.index_of("conv1").data(DENSITY_ROLE) == 1.0

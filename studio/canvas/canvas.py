@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
 from ..latency.tools import LatencyTools
 from ..latency.view import LatencyView
 from ..look.widgets import hairline
+from ..state.plan_edits import from_scratch
 from ..state.session import Session
 from .colormaps import MAPS
 from .histogram_view import HistogramView
@@ -43,6 +44,7 @@ class Canvas(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("canvas")
+        self._session, self._evolves = session, False
         self.shown = Shown(session, self)
         self.matrix = MatrixView(session, self.shown)
         self.histogram = HistogramView(session, self.shown)
@@ -80,6 +82,7 @@ class Canvas(QWidget):
         column.addWidget(self._pages, 1)
         self.tabs.currentChanged.connect(self._tab_changed)
         session.measuring.pair_changed.connect(lambda: self.show_tab("Latency"))
+        session.run_changed.connect(self._run_changed)
         self._add_shortcuts()
         self._tab_changed(0)
 
@@ -107,6 +110,14 @@ class Canvas(QWidget):
         for tools in self._tools.findChildren(QWidget, options=_DIRECT):
             shown = tools is self._tools.currentWidget()
             tools.setSizePolicy(policy.Preferred if shown else policy.Ignored, policy.Preferred)
+
+    def _run_changed(self) -> None:
+        """Bring the topology to the front when a training begins that lets it evolve."""
+        run = self._session.run
+        evolves = run.active and run.kind == "prune" and from_scratch(self._session.plan)
+        if evolves and not self._evolves:
+            self.show_tab("Topology")
+        self._evolves = evolves
 
     def _add_shortcuts(self) -> None:
         for i in range(len(TABS)):

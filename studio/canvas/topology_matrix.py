@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QWidget
 
 from ...engine.info import LayerInfo
 from ..look.theme import Theme
+from ..state.plan_edits import from_scratch
 from ..state.session import Session
 from . import colormaps, marks
 from .grid_view import GridView, Remark
@@ -56,10 +57,9 @@ class TopologyMatrix(GridView):
 
     def _remark(self) -> Remark | None:
         if not self._shown.has_topology:
-            text = (
-                "Train a sparse network, or prune this model: its weights then show here as they "
-                "are kept, grown and dropped."
-            )
+            fresh = from_scratch(self._session.plan)
+            begin = "Press Train" if fresh else "Train a sparse network, or prune this model"
+            text = f"{begin}: its weights then show here as they are kept, grown and dropped."
             return Remark("No topology yet", text)
         return super()._remark()
 

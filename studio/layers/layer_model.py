@@ -16,7 +16,7 @@ from PySide6.QtCore import (
 
 from ...engine.info import LayerInfo
 from ..look.widgets import wrapped
-from ..state.cells import Cell
+from ..state.cells import Cell, nearness
 from ..state.numbers import count
 from ..state.plan_edits import short
 from ..state.session import Session
@@ -209,7 +209,9 @@ class LayerModel(QAbstractItemModel):
 
     def verdict(self, path: str) -> Cell | None:
         """The measured cell that says whether a layer is faster as the plan has it."""
-        return self._session.measuring.found.verdict(path, self._session.rule_for(path))
+        info, rule = self._session.info, self._session.rule_for(path)
+        layer = info.layer(path) if info is not None else None
+        return self._session.measuring.found.verdict(path, rule, nearness(layer))
 
     def _verdict_tip(self, layer: LayerInfo) -> str:
         cell = self.verdict(layer.path)

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from ...engine.plan import Plan, Rule
 from ...engine.verdicts import crossover
 from ..look.widgets import named, wrapped
-from ..state.cells import Cell, pattern_word, setting
+from ..state.cells import Cell, nearness, pattern_word, setting
 from ..state.plan_edits import context, from_scratch
 from ..state.session import Session
 from ..state.verdict_words import sentence
@@ -117,7 +117,7 @@ class VerdictCards(QWidget):
         if path is None or rule is None:
             return
         found = self._session.measuring.found
-        cells, exact = found.of_rule(path, rule), found.verdict(path, rule)
+        cells, exact = found.of_rule(path, rule), self._exact(path, rule)
         role, headline, details = speed_words(rule, cells)
         run = self._session.run
         ended = run.kind == "measure" and not run.active
@@ -150,8 +150,13 @@ class VerdictCards(QWidget):
                 layers=[path],
                 patterns=[pattern_word(rule)],
                 sparsities=[rule.sparsity],
-                fresh=self._session.measuring.found.verdict(path, rule) is not None,
+                fresh=self._exact(path, rule) is not None,
             )
+
+    def _exact(self, path: str, rule: Rule) -> Cell | None:
+        """The measurement of this very choice, None where there is none."""
+        near = nearness(self._layer(path))
+        return self._session.measuring.found.verdict(path, rule, near)
 
     # Energy
 

@@ -20,9 +20,11 @@ from .words import status_words
 
 HEIGHT = 40
 _LONGEST = 110
+# A button that is clicked often goes: the focus would then move to the next one.
+_BY_KEYS = Qt.FocusPolicy.TabFocus
 _IDLE = {
     "Prune": "No run yet. Choose patterns, then press Prune (Ctrl+Return).",
-    "Train": "No run yet. Press Train (Ctrl+Return), and watch the topology (Alt+5).",
+    "Train": "No run yet. Press Train (Ctrl+Return), and watch the topology.",
 }
 _AGAIN = "Run the plan as it is now  Ctrl+Return"
 
@@ -51,6 +53,7 @@ class RunHead(QWidget):
         self._buttons = self._make_buttons()
         self.fold = named(QToolButton(), "run_fold", "Fold the run strip")
         self.fold.clicked.connect(self.fold_clicked)
+        self.fold.setFocusPolicy(_BY_KEYS)
         self._row.addWidget(self.fold)
         session.engine_changed.connect(self.show_buttons)
         session.busy_changed.connect(self.show_buttons)
@@ -76,6 +79,7 @@ class RunHead(QWidget):
             button = named(QPushButton(text), name, text, tip)
             button.setProperty("role", "small")
             button.clicked.connect(act)
+            button.setFocusPolicy(_BY_KEYS)
             made[name] = button
             self._row.addWidget(button)
         return made

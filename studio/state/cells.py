@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ...engine.info import LayerInfo
 from ...engine.plan import Rule
 
 Cell = dict[str, Any]
@@ -18,6 +19,12 @@ Setting = tuple[int, str, str]
 _KEYS = ("run", "layer", "pattern", "kept", "batch", "dtype", "device")
 NEAR = 0.02
 """A measurement at a share of kept weights this close counts as one of this very choice."""
+
+
+def nearness(layer: LayerInfo | None) -> float:
+    """The same for a layer: a small one cannot be cut more finely than by a row or a column."""
+    units = min(layer.gemm.shape) if layer is not None and layer.gemm is not None else 0
+    return max(NEAR, 0.501 / units) if units else NEAR
 
 
 def key(cell: Cell) -> tuple[Any, ...]:
@@ -95,20 +102,22 @@ class Measurements:
         names = {pattern_word(rule), rule.pattern.kind}
         return [c for c in self.of_layer(path) if c.get("ms") and c["pattern"] in names]
 
-    def verdict(self, path: str, rule: Rule | None) -> Cell | None:
+    def verdict(self, path: str, rule: Rule | None, near: float = NEAR) -> Cell | None:
         """The cell that says whether the layer is faster so; without a rule its fastest cell.
 
-        None where nothing near the rule's sparsity was measured.
+        None where nothing within `near` of the rule's sparsity was measured.
         """
         if rule is None:
             timed = [c for c in self.of_layer(path) if c.get("ms")]
             return max(timed, key=lambda c: (not c.get("disturbed"), c["speedup"]), default=None)
-        near = [
-            c for c in self.of_layer(path)
-            if c["pattern"] in (pattern_word(rule), rule.pattern.kind)
-            and c["kept"] is not None and abs(c["kept"] - 1 + rule.sparsity) <= NEAR
-        ]  # fmt: skip
-        return near[-1] if near else None
+        names = pattern_word(rule), rule.pattern.kind
+        found = [
+            (abs(cell["kept"] - 1 + rule.sparsity), cell)
+            for cell in reversed(self.of_layer(path))  # of two alike the later one
+            if cell["pattern"] in names and cell["kept"] is not None
+        ]
+        distance, nearest = min(found, key=lambda pair: pair[0], default=(1.0, None))
+        return nearest if distance <= near else None
 
     def _keep(self, cells: tuple[Cell, ...]) -> None:
         self.cells = cells

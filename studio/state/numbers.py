@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...engine.verdicts import of_busy_machine
 from .session import Session
 
 UNKNOWN = "—"
+_MUCH_LOST = 0.05
 
 
 @dataclass(frozen=True)
 class Number:
     """One number: what it is, its value in words, and where it comes from.
 
-    `role` is a role of the theme: empty, ``dim`` (not measured, only planned) or ``good``.
+    `role` is a role of the theme: empty, ``dim`` (not measured, only planned), ``good`` or
+    ``warn``.
     """
 
     name: str
@@ -110,11 +113,13 @@ def _time(session: Session) -> Number:
     if cell is None:
         words = "Not measured on this machine yet: prune, then Measure"
         return Number("Measured", UNKNOWN, words, "dim")
-    value = _pair(f"{cell['dense_ms']:.3g} ms", f"{cell['ms']:.3g} ms")
+    busy = of_busy_machine(cell)
+    value = ("~" if busy else "") + _pair(f"{cell['dense_ms']:.3g} ms", f"{cell['ms']:.3g} ms")
     faster = cell["ms"] < cell["dense_ms"] * 0.98
     tip = (
         f"Whole model, batch {cell['batch']}, {cell['device']}: "
         f"dense, and as it ran ({cell['ran']})"
+        + ("; the machine was busy, so both are too long" if busy else "")
     )
     return Number("Measured", value, tip, "good" if faster else "")
 
@@ -127,5 +132,8 @@ def _accuracy(session: Session) -> Number:
     if dense is None or pruned is None:
         tip = "Known after a run on a model that comes with data"
         return Number("Accuracy", UNKNOWN, tip, "dim")
-    value = f"{dense * 100:.1f} → {pruned * 100:.1f} %"
-    return Number("Accuracy", value, "On held-out data: dense, and pruned")
+    value, tip = f"{dense * 100:.1f} → {pruned * 100:.1f} %", "On held-out data: dense, and pruned"
+    if dense - pruned < _MUCH_LOST:
+        return Number("Accuracy", value, tip)
+    advice = "Training may win back what was lost (Retrain under the masks), or prune less"
+    return Number("Accuracy", value, f"{tip}. {advice}", "warn")

@@ -19,7 +19,7 @@ from secateur.studio.latency.rows import roofline_words, rows
 from secateur.studio.latency.series import over_batch, over_sparsity
 from secateur.studio.latency.steps_chart import stacks
 from secateur.studio.latency.tradeoff_plot import missing, spots
-from secateur.studio.state.cells import Measurements
+from secateur.studio.state.cells import NEAR, Measurements, nearness
 from secateur.studio.state.kept_times import KnownRuns, times_of
 from secateur.studio.state.verdict_words import role, sentence, word
 from secateur.studio.state.wanted import Wanted
@@ -81,6 +81,17 @@ def test_the_verdict_of_a_layer_is_of_the_plan_s_own_choice():
     assert found.verdict("b", None) is None
 
 
+def test_a_small_layer_is_cut_so_coarsely_that_a_verdict_may_lie_farther_away():
+    found = Measurements()
+    found.add([cell("a", "group", kept / 9, 1.0, kept / 10) for kept in (5, 2)], False)
+    assert found.verdict("a", rule("group", 0.5)) is None
+    near = nearness(layer("a", out=16, ins=9))
+    assert found.verdict("a", rule("group", 0.5), near)["ms"] == 0.5
+    assert found.verdict("a", rule("group", 0.75), near)["ms"] == 0.2
+    assert found.verdict("a", rule("group", 0.62), near) is None
+    assert nearness(layer("a", out=512, ins=512)) == nearness(None) == NEAR
+
+
 @pytest.mark.parametrize(
     ("made", "said", "colour"),
     [
@@ -106,9 +117,9 @@ def test_a_verdict_as_a_sentence():
 # What is wanted
 
 
-def layer(path):
-    return LayerInfo(path, "Linear", f"{path}.weight", (64, 64), 4096, "float32", Gemm((64, 64)),
-                     prunable=True)  # fmt: skip
+def layer(path, out=64, ins=64):
+    return LayerInfo(path, "Linear", f"{path}.weight", (out, ins), out * ins, "float32",
+                     Gemm((out, ins)), prunable=True)  # fmt: skip
 
 
 def test_wanted_says_what_the_engine_is_asked():

@@ -9,6 +9,7 @@ from shiboken6 import isValid
 
 from secateur.engine.errors import BadInput
 from secateur.engine.new_network import PRESETS
+from secateur.studio.canvas.canvas import TABS
 from secateur.studio.look import theme
 from secateur.studio.new_network.choice import Choice, consequence
 from secateur.studio.new_network.dialog import NewNetworkDialog
@@ -259,6 +260,7 @@ def test_a_network_is_made_trained_and_watched(window, session, qtbot):
     topology = window.canvas.topology
     window.canvas.show_tab("Topology")
     assert topology.matrix._remark().head == "No topology yet"
+    window.canvas.show_tab("Weights")
     seen, figures = set(), []
     topology.matrix._tiles.answered.connect(
         lambda asked, meta, arrays: seen.update(arrays["value"].ravel().tolist())
@@ -267,6 +269,7 @@ def test_a_network_is_made_trained_and_watched(window, session, qtbot):
     QTest.mouseClick(train, LEFT)
     wait_for(qtbot, lambda: session.report is not None and not session.busy)
     wait_for(qtbot, lambda: session.client.pending == 0 and topology.figure("kept"))
+    assert window.canvas.tabs.currentIndex() == TABS.index("Topology"), "the training brings it"
     kept = topology.figure("kept")
     assert kept.endswith("10 %"), kept
     assert topology.figure("evolution") != "none"

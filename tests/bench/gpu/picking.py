@@ -88,13 +88,13 @@ def cases(setting: Setting, topic: str) -> list[Case]:
     shapes = [(64, 96)] if setting.quick else LINEARS
     convs = [Conv("tiny", 16, 16, 3, 1, 9)] if setting.quick else CONVOLUTIONS
     linears = [
-        (f"{out}x{ins}, batch {batch}, {pattern}", partial(_linear, out, ins, batch), mask)
+        (f"{out}x{ins}, batch {batch}, {pattern}", partial(linear, out, ins, batch), mask)
         for batch in trimmed(BATCHES, setting, 2)
         for out, ins in shapes
         for pattern, mask in PATTERNS.items()
     ]
     convolutions = [
-        (f"{shape}, batch {batch}, {pattern}", partial(_conv, shape, batch), mask)
+        (f"{shape}, batch {batch}, {pattern}", partial(conv, shape, batch), mask)
         for batch in trimmed(CONV_BATCHES, setting)
         for shape in convs
         for pattern, mask in CONV_PATTERNS.items()
@@ -104,7 +104,7 @@ def cases(setting: Setting, topic: str) -> list[Case]:
         half = torch.bfloat16 if number % 2 else torch.float16
         for dtype in (torch.float32,) if number % 3 == 0 else (half,):
             words = f"{name}, {str(dtype).removeprefix('torch.')}"
-            found.append(Case(topic, words, partial(_pick, make, mask, dtype)))
+            found.append(Case(topic, words, partial(pick, make, mask, dtype)))
     return found
 
 
@@ -114,22 +114,23 @@ def _mixed(one: list, other: list) -> list:
     return [item for _, item in sorted(places, key=lambda each: each[0])]
 
 
-def _linear(out: int, ins: int, batch: int, setting: Setting) -> tuple[nn.Module, Tensor]:
+def linear(out: int, ins: int, batch: int, setting: Setting) -> tuple[nn.Module, Tensor]:
     return nn.Linear(ins, out, device=setting.device), setting.randn(batch, ins)
 
 
-def _conv(shape: Conv, batch: int, setting: Setting) -> tuple[nn.Module, Tensor]:
+def conv(shape: Conv, batch: int, setting: Setting) -> tuple[nn.Module, Tensor]:
     layer = nn.Conv2d(shape.ins, shape.out, shape.kernel, **shape.walk, device=setting.device)
     return layer, setting.randn(batch, shape.ins, shape.size, shape.size)
 
 
-def _pick(
+def pick(
     make: Callable[[Setting], tuple[nn.Module, Tensor]],
     mask: Mask,
     dtype: torch.dtype,
     setting: Setting,
     seconds: float,
 ) -> Json:
+    """What the dispatcher picks for a layer with zeros, and what every form takes after that."""
     with torch.inference_mode():
         module, x = make(setting)
         matrix = module.weight.flatten(1)

@@ -57,7 +57,7 @@ def markdown(rows: list[Json], seconds: float) -> str:
         found = [row for row in rows if row["topic"] == topic.key]
         kinds = {row.get("kind") for row in found}
         if "pick" in kinds:
-            blocks.append(_table(topic, _picks(found)))
+            blocks.append(_table(topic, picks(found)))
         elif topic.target is not None or "contest" in kinds:
             blocks.append(_table(topic, _contests(found)))
     blocks.append(_compilation(rows))
@@ -189,7 +189,8 @@ def _contests(rows: list[Json]) -> Iterator[str]:
         )
 
 
-def _picks(rows: list[Json]) -> Iterator[str]:
+def picks(rows: list[Json]) -> Iterator[str]:
+    """The table of finished rows of kind ``pick``."""
     yield "| case | picked | of the best | of dense | all ms |"
     yield "|---|---|--:|--:|---|"
     for row in rows:

@@ -42,10 +42,8 @@ def verdict(cell: Mapping[str, Any], busy: bool = False) -> Json:
 
 def best_speedup(cell: Mapping[str, Any]) -> float | None:
     """Dense time over that of the fastest sparse form, whether it ran or not; None without one."""
-    if cell["ran"] != "dense":
-        return float(cell["speedup"])
-    tried = [row["ms"] for row in cell["tried"]]
-    return float(cell["dense_ms"] / min(tried)) if tried else None
+    ms = _sparse_ms(cell)
+    return None if ms is None else float(cell["dense_ms"] / ms)
 
 
 def of_busy_machine(cell: Mapping[str, Any]) -> bool:
@@ -53,15 +51,29 @@ def of_busy_machine(cell: Mapping[str, Any]) -> bool:
     return bool(cell.get("disturbed")) or cell["verdict"]["kind"] == "busy"
 
 
-def crossover(cells: Iterable[Mapping[str, Any]]) -> float | None:
+def dense_level(cells: Iterable[Mapping[str, Any]]) -> float:
+    """One dense time for all cells of a layer in one setting: the median.
+
+    Of those alone that no busy machine made too long, if there are any.
+    """
+    all_of_them = list(cells)
+    quiet = [cell for cell in all_of_them if not of_busy_machine(cell)]
+    times = sorted(float(cell["dense_ms"]) for cell in quiet or all_of_them)
+    return times[len(times) // 2]
+
+
+def crossover(cells: Iterable[Mapping[str, Any]], dense_ms: float | None = None) -> float | None:
     """The sparsity from which on a layer is faster than dense, of its cells at several sparsities.
 
     Between the last one that is not faster and the first that is, where the line through their
-    times crosses that of dense; the first itself where no lower one was measured or could run, or
-    where one of them was disturbed. None if the highest sparsity is not faster. Cells without a
-    verdict do not count.
+    times, as plots draw it, crosses `dense_ms` (None: the cells' own level); the first itself where
+    no lower one was measured or could run, or where one of them was disturbed. None if the highest
+    sparsity is not faster. Cells without a verdict do not count.
     """
     known = [cell for cell in cells if cell["verdict"]["kind"] != "busy"]
+    if not known:
+        return None
+    level = dense_level(known) if dense_ms is None else dense_ms
     found: Mapping[str, Any] | None = None
     for cell in sorted(known, key=lambda cell: float(cell["kept"])):
         gain = best_speedup(cell)
@@ -71,8 +83,8 @@ def crossover(cells: Iterable[Mapping[str, Any]]) -> float | None:
         if found is None or gain is None or cell.get("disturbed") or found.get("disturbed"):
             break
         low, high = 1 - cell["kept"], 1 - found["kept"]
-        above, below = max(1 / gain, 1.0), 1 / found["speedup"]  # times as shares of dense's
-        return float(low + (high - low) * (above - 1) / (above - below))
+        above, below = max((_sparse_ms(cell) or 0.0) - level, 0.0), level - found["ms"]
+        return float(low + (high - low) * above / (above + below)) if below > 0 else float(high)
     return None if found is None else float(1 - found["kept"])
 
 
@@ -82,10 +94,15 @@ def with_crossovers(cells: Sequence[Json]) -> list[Json]:
     It stays None where only one sparsity was measured.
     """
     groups: dict[tuple[object, ...], list[Json]] = {}
+    places: dict[tuple[object, ...], list[Json]] = {}
     for cell in cells:
         groups.setdefault(_group(cell), []).append(cell)
+        places.setdefault(_place(cell), []).append(cell)
+    levels = {place: dense_level(those) for place, those in places.items()}
     found = {
-        key: crossover(group) if len({cell["kept"] for cell in group}) > 1 else None
+        key: crossover(group, levels[_place(group[0])])
+        if len({cell["kept"] for cell in group}) > 1
+        else None
         for key, group in groups.items()
     }
     return [{**cell, "crossover": found[_group(cell)]} for cell in cells]
@@ -104,5 +121,16 @@ def times(factor: float) -> str:
     return f"{factor:.2f}x" if factor < 1.2 else f"{factor:.1f}x"
 
 
+def _sparse_ms(cell: Mapping[str, Any]) -> float | None:
+    """The time of the fastest sparse form, whether it ran or not; None without one."""
+    if cell["ran"] != "dense":
+        return float(cell["ms"])
+    return min((float(row["ms"]) for row in cell["tried"]), default=None)
+
+
 def _group(cell: Mapping[str, Any]) -> tuple[object, ...]:
-    return tuple(cell[key] for key in ("layer", "pattern", "batch", "dtype", "device"))
+    return cell["pattern"], *_place(cell)
+
+
+def _place(cell: Mapping[str, Any]) -> tuple[object, ...]:
+    return tuple(cell[key] for key in ("layer", "batch", "dtype", "device"))

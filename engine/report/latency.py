@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..verdicts import best_speedup, of_busy_machine, pattern_words
+from ..verdicts import best_speedup, dense_level, of_busy_machine, pattern_words
 from . import page
 from .axes import Axis, around, percent, plain
 from .plots import Point, Series, Stack, lines, stacked_bars
@@ -156,7 +156,7 @@ def _sparsity_plot(layer: str | None, cells: Sequence[Json]) -> Iterator[str]:
             series.append(_series(pattern_words(pattern), kind, points))
     if max((len(each.points) for each in series), default=0) < 2:
         return
-    dense = sorted(cell["dense_ms"] for cell in cells)[len(cells) // 2]
+    dense = dense_level(cells)
     # One that lies at the first point is no crossing: below it nothing was measured.
     first = {each.name: each.points[0][0] for each in series}
     crossovers = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...engine.verdicts import crossover, of_busy_machine
+from ...engine.verdicts import crossover, dense_level, of_busy_machine
 from ..state.cells import Cell, Setting, setting
 from .plot import milliseconds
 
@@ -36,9 +36,8 @@ class Series:
 
     @property
     def level(self) -> float:
-        """The median of its times, of those alone that no busy machine made too long, if any."""
-        times = [p.ms for p in self.points if not p.busy] or [p.ms for p in self.points]
-        return sorted(times)[len(times) // 2]
+        """Of dense times: the one time that all curves over sparsity are held against."""
+        return dense_level(point.cell for point in self.points)
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,13 @@ def over_sparsity(
     mine.sort(key=lambda c: 1 - c["kept"])
     if len({cell["kept"] for cell in mine}) < 2:
         return [], []  # one sparsity alone is no curve
-    series, crossings = [], []
+    series, crossings, level = [], [], dense_level(mine)
     for pattern in dict.fromkeys(str(cell["pattern"]) for cell in mine):
         of = [cell for cell in mine if cell["pattern"] == pattern]
         points = [point for cell in of if (point := _sparse_point(cell, 1 - cell["kept"]))]
         if points:
             series.append(Series(pattern, tuple(points)))
-        crossing = crossover(of) if len(of) > 1 else None
+        crossing = crossover(of, level) if len(of) > 1 else None
         if crossing is not None:
             crossings.append(Crossing(pattern, crossing))
     dense = tuple(_dense_point(cell, 1 - cell["kept"]) for cell in mine)

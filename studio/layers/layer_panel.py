@@ -214,7 +214,7 @@ class LayerHeading(QWidget):
         super().__init__(parent)
         self._session, self._tree = session, tree
         row = QHBoxLayout(self)
-        row.setContentsMargins(12, 9, 8, 0)
+        row.setContentsMargins(12, 9, 2, 0)
         title = QLabel("LAYERS")
         title.setProperty("role", "heading")
         self._count = named(QToolButton(), "show_all_layers", "Show all layers")

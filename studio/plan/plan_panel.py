@@ -142,9 +142,9 @@ class PlanPanel(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.setSpacing(0)
-        outer.addSpacing(10)
+        outer.addSpacing(9)
         outer.addLayout(top)
-        outer.addSpacing(10)
+        outer.addSpacing(11)
         outer.addWidget(area, 1)
 
     def _connect(self) -> None:

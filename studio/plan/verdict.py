@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from ...engine.plan import Plan, Rule
-from ...engine.verdicts import crossover
+from ...engine.verdicts import crossover, dense_level
 from ..look.widgets import named, wrapped
 from ..state.cells import Cell, nearness, pattern_word, setting
 from ..state.plan_edits import context, from_scratch
@@ -32,9 +33,10 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{share * 100:.{digits}f} %"
 
 
-def speed_words(rule: Rule, cells: list[Cell]) -> tuple[str, str, str]:
+def speed_words(rule: Rule, cells: list[Cell], timed: Sequence[Cell] = ()) -> tuple[str, str, str]:
     """(role, headline, details) of the measured cells of one layer and pattern.
 
+    `timed` are all cells of the layer, of other patterns too: they know its dense time better.
     The headline is the engine's verdict on the cell nearest to the rule's sparsity. The role is
     ``good``, ``warn`` or, for nothing measured yet, ``strong``.
     """
@@ -45,7 +47,8 @@ def speed_words(rule: Rule, cells: list[Cell]) -> tuple[str, str, str]:
     if cell["ran"] != "dense":
         details += f", {cell['ran']} {_ms(cell['ms'])}"
     alike = [c for c in cells if setting(c) == setting(cell) and not c.get("run")]
-    pays = crossover(alike) if len(alike) > 1 else None
+    others = [c for c in timed if c.get("ms") and setting(c) == setting(cell) and not c.get("run")]
+    pays = crossover(alike, dense_level(others or alike)) if len(alike) > 1 else None
     if pays is not None:
         details += f" · pays from {percent(pays, 0)} on"
     role = "good" if cell["verdict"]["kind"] == "faster" else "warn"
@@ -118,7 +121,7 @@ class VerdictCards(QWidget):
             return
         found = self._session.measuring.found
         cells, exact = found.of_rule(path, rule), self._exact(path, rule)
-        role, headline, details = speed_words(rule, cells)
+        role, headline, details = speed_words(rule, cells, found.of_layer(path))
         run = self._session.run
         ended = run.kind == "measure" and not run.active
         if exact is not None and exact.get("error"):

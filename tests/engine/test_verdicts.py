@@ -4,9 +4,18 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from secateur.engine.verdicts import best_speedup, crossover, verdict, with_crossovers
+from secateur.engine.verdicts import (
+    best_speedup,
+    crossover,
+    dense_level,
+    verdict,
+    with_crossovers,
+)
 
 
 def cell(
@@ -81,6 +90,36 @@ def test_the_crossover_lies_where_the_line_crosses_dense():
     assert crossover([cell(0.9, 3), cell(0.3, 1.5), cell(0.5, 0.8), cell(0.75, 1.2)]) == (
         pytest.approx(0.65)
     )
+
+
+@given(
+    dense=st.lists(st.floats(1.8, 2.2), min_size=2, max_size=2),
+    slow=st.floats(1.1, 4),
+    fast=st.floats(0.1, 0.9),
+    level=st.floats(1.8, 2.2),
+)
+def test_the_crossover_is_where_the_drawn_line_meets_the_drawn_level(dense, slow, fast, level):
+    low = cell(0.5, 1 / slow)
+    low |= {"dense_ms": dense[0], "tried": [{"path": "sparse", "ms": dense[0] * slow}]}
+    high = cell(0.9, 1 / fast)
+    high |= {"dense_ms": dense[1], "ms": dense[1] * fast}
+    found = crossover([low, high], level)
+    assert 0.5 <= found <= 0.9
+    xs, ms = (0.5, 0.9), (dense[0] * slow, dense[1] * fast)
+    if ms[1] < level < ms[0]:
+        assert np.interp(found, xs, ms) == pytest.approx(level)
+    else:  # the line lies on one side of the level all along
+        assert found == (0.9 if ms[1] >= level else 0.5)
+
+
+def test_dense_is_one_time_that_busy_cells_do_not_set():
+    cells = [cell(0.5, 0.8), cell(0.75, 1.2), cell(0.9, 3)]
+    for made, ms in zip(cells, (2.0, 2.2, 9.0), strict=True):
+        made["dense_ms"] = ms
+    assert dense_level(cells) == 2.2
+    assert dense_level([*cells[:2], cells[2] | {"disturbed": True}]) == 2.2
+    assert dense_level([cells[0], cells[2] | {"disturbed": True}]) == 2.0
+    assert dense_level([cells[2] | {"disturbed": True}]) == 9.0
 
 
 def test_no_crossover_is_made_up():

@@ -121,6 +121,15 @@ def is_new(address: str) -> bool:
     return address.partition(":")[0] == SCHEME
 
 
+def untrained(address: str) -> bool:
+    """Whether a model has learned nothing when it is opened: its weights are drawn by chance.
+
+    That is so for fresh networks, and for torchvision's without ``?weights=``.
+    """
+    scheme, _, rest = address.partition(":")
+    return scheme == SCHEME or (scheme == "torchvision" and "weights=" not in rest)
+
+
 def parse(address: str) -> NewNetwork:
     """Read ``new:mlp:FEATURES-WIDTH-…-CLASSES`` or ``new:convnet:CxHxW-CHANNELS-…-CLASSES``.
 

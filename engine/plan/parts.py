@@ -65,7 +65,7 @@ class Training:
         "cross_entropy",
         choices=("cross_entropy", "mse"),
         help="What is made small: the cross-entropy of the scores, or the mean squared error of "
-        "their sigmoids against 0 and 1.",
+        "their sigmoids against 0 and 1, which learns best with adamw, 0.01 and onecycle.",
     )
     lr: float = setting(0.02, low=0.0, high=100.0, label="Learning rate", help="Learning rate.")
     decay: str = setting(

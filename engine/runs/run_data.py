@@ -7,6 +7,7 @@ from dataclasses import replace
 from ..data import Data, load_data, runs_code
 from ..errors import BadInput, NeedsConsent
 from ..models.model import Model
+from ..new_network import untrained
 from ..plan import Plan, Training
 
 
@@ -16,6 +17,11 @@ def training_of(model: Model, plan: Plan) -> Training | None:
         return None
     training = plan.training or Training()
     model.runnable()
+    if training.distil and untrained(model.address):
+        raise BadInput(
+            f"the plan distils, but {model.address} has learned nothing that it could teach; leave "
+            "distil out of the training"
+        )
     if training.data is None and model.info.data is None:
         raise BadInput(
             f"the plan trains ({plan.schedule.kind}) but names no data; "

@@ -129,10 +129,12 @@ class TrainingSection(QWidget):
         schedule: Schedule,
         own_data: str | None,
         per_epoch: int | None = None,
+        problem: str = "",
     ) -> None:
         """Show a training; where the schedule trains it can't be switched off.
 
-        `per_epoch` is how many steps a pass over the data takes, None while that is not known.
+        `per_epoch` is how many steps a pass over the data takes, None while that is not known;
+        `problem` says why it cannot be done, where not for want of data.
         """
         if training is not None:
             self._last = training
@@ -152,8 +154,10 @@ class TrainingSection(QWidget):
         self._words.setText(training_words(self._last, data, per_epoch, schedule) if data else "")
         self._words.setVisible(on and data is not None)
         who = schedule.label if schedule.trains else "Retraining"
-        self._note.setText(f"{who} needs data, and this model brings none: name some above.")
-        self._note.setVisible(on and data is None)
+        if data is None:
+            problem = f"{who} needs data, and this model brings none: name some above"
+        self._note.setText(f"{problem}.")
+        self._note.setVisible(on and bool(problem))
 
     def _switched(self, on: bool) -> None:
         if not self._filling:

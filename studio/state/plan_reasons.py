@@ -8,6 +8,7 @@ from dataclasses import replace
 from ...engine.allocation import Allocation
 from ...engine.criteria import CRITERIA, Criterion
 from ...engine.info import LayerInfo, ModelInfo
+from ...engine.new_network import untrained
 from ...engine.patterns import PATTERNS, Pattern
 from ...engine.plan import Plan, Rule
 from ...engine.schedules import SCHEDULES, Schedule
@@ -118,6 +119,15 @@ def needs_data(plan: Plan, info: ModelInfo) -> str:
     if info.data is None and (training is None or training.data is None):
         return "This model brings no data: name some to train on under Retrain"
     return ""
+
+
+def no_teacher(plan: Plan, info: ModelInfo) -> str:
+    """Why the plan cannot distil; empty if it can, or does not."""
+    training = plan.training
+    distils = training is not None and training.distil and (plan.schedule.trains or training.epochs)
+    if not distils or not untrained(info.model):
+        return ""
+    return "This model has learned nothing that it could teach: switch off Distil under Retrain"
 
 
 def fits(layers: Sequence[LayerInfo], rule: Rule) -> bool:

@@ -10,7 +10,7 @@ from ...engine.info import ModelInfo
 from ...engine.plan import Plan, Rule
 from .assigned import Assigned
 from .client import EngineClient
-from .plan_reasons import needs_data
+from .plan_reasons import needs_data, no_teacher
 
 
 class State(Protocol):
@@ -47,7 +47,8 @@ def why_not(session: State, action: str) -> str:
     if action == "prune" and not any(session.rules_in_use()) and not session.plan.take_zeros:
         return "The plan prunes nothing yet: choose a pattern for a layer"
     if action == "prune":
-        return session.assigned.refusal or needs_data(session.plan, session.info)
+        asked = session.plan, session.info
+        return session.assigned.refusal or needs_data(*asked) or no_teacher(*asked)
     if action == "measure" and not session.info.runnable:
         return "A bare state dict can't be run: open it with its architecture"
     if action == "export" and session.project is None:

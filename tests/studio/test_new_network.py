@@ -37,7 +37,7 @@ def test_the_default_is_a_network_for_the_bundled_digits():
     assert (plan.training.data, plan.training.epochs, plan.training.loss) == (
         "sample:digits", 7, "mse",
     )  # fmt: skip
-    assert plan.training.lr > Choice().plan().training.lr
+    assert (plan.training.optimizer, plan.training.decay) == ("adamw", "onecycle")
 
 
 @pytest.mark.parametrize("typed", ["300-100", "300, 100", " 300 100 ", "300 - 100"])

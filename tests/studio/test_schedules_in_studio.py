@@ -159,6 +159,24 @@ def test_a_plan_whose_schedule_does_not_fit_says_so_where_it_is_run(panel, sessi
     session.client.state = "stopped"
 
 
+def test_a_plan_that_distils_from_a_network_without_knowledge_says_so(panel, session):
+    note = panel.findChild(QLabel, "training_note")
+    plan = replace(session.plan, training=Training(data="sample:digits", distil=True))
+    session.client.state = "ready"
+    session.set_plan(plan, "distil")
+    assert not note.isVisible()
+    assert session.why_not("prune") == ""
+    session.info = replace(session.info, model="new:mlp:64-30-10")
+    session.set_plan(replace(plan, seed=1), "seed")
+    assert note.isVisible()
+    assert "learned nothing that it could teach" in note.text()
+    assert session.why_not("prune") == note.text().removesuffix(".")
+    session.set_plan(replace(plan, training=replace(plan.training, distil=False)), "no distil")
+    assert not note.isVisible()
+    assert session.why_not("prune") == ""
+    session.client.state = "stopped"
+
+
 def test_layers_that_a_rule_may_skip_make_no_plan_unfit(panel, session):
     schedule = SCHEDULES.parse("gumbel")
     rules = (

@@ -33,6 +33,8 @@ _OPTIONS = (
     ("every", "Every form", "Time also the forms that are sure to lose"),
     ("fresh", "Fresh", "Measure again what was measured on this machine before"),
 )
+_CAPTION_TOP = 6
+"""Brings a caption to the height of the words in the first line beside it."""
 TABLES = "Latency tables (*.json)"
 
 
@@ -74,7 +76,7 @@ class AskPanel(QFrame):
     def _lay_out(self) -> None:
         options = QWidget()
         line = QHBoxLayout(options)
-        line.setContentsMargins(0, 0, 0, 0)
+        line.setContentsMargins(0, 2, 0, 0)
         line.setSpacing(16)
         for box in self._options.values():
             line.addWidget(box)
@@ -86,7 +88,9 @@ class AskPanel(QFrame):
                 ("Sparsities", self._sparsities), ("Batch", self._batches),
                 ("Dtype", self._dtypes), ("Device", self._devices), ("Also", options))  # fmt: skip
         for number, (text, what) in enumerate(rows):
-            grid.addWidget(label(text, "dim"), number, 0, Qt.AlignmentFlag.AlignTop)
+            caption = label(text, "dim")
+            caption.setContentsMargins(0, _CAPTION_TOP, 0, 0)
+            grid.addWidget(caption, number, 0, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(what, number, 1)
         grid.setColumnStretch(1, 1)
         buttons = QHBoxLayout()

@@ -61,7 +61,7 @@ class LayerDelegate(QStyledItemDelegate):
             )
             right = column in (PARAMS, VERDICT)
             align = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
-            left, end = {NAME: 4, PATTERN: 12}.get(column, 2), {PATTERN: 6, VERDICT: 12}
+            left, end = {NAME: 4, PATTERN: 12}.get(column, 2), {PATTERN: 12, VERDICT: 12}
             space = rect.adjusted(left, 0, -end.get(column, 4), 0)
             elide = Qt.TextElideMode.ElideMiddle if column == NAME else Qt.TextElideMode.ElideRight
             text = painter.fontMetrics().elidedText(str(index.data() or ""), elide, space.width())

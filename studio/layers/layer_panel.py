@@ -50,7 +50,7 @@ _LONG = 0.888
 # Names are whole up to this width, and where they lack room columns of figures go.
 _LONGEST_NAME = 150
 _NAME_MARGINS = 10
-_WIDTHS = {TYPE: 42, DENSITY: 52, PARAMS: 46, PATTERN: 116, VERDICT: 56}
+_WIDTHS = {TYPE: 42, DENSITY: 52, PARAMS: 46, PATTERN: 122, VERDICT: 56}
 
 
 class LayerTree(QTreeView):
@@ -178,7 +178,7 @@ class LayerTree(QTreeView):
         used = {short(replace(rule, sparsity=_LONG)) if rule.pattern.fixed_sparsity is None
                 else short(rule) for rule in set(self._session.rules_in_use())}  # fmt: skip
         metrics = QFontMetrics(theme.font(12))
-        widths = [metrics.horizontalAdvance(words) + 20 for words in used]
+        widths = [metrics.horizontalAdvance(words) + 26 for words in used]
         self.setColumnWidth(PATTERN, min(max(widths, default=_NO_PATTERN), _WIDTHS[PATTERN]))
         self.setColumnHidden(VERDICT, not self._session.measuring.found.cells)
         needed = self._name_room + self.columnWidth(PATTERN) + self.columnWidth(VERDICT)

@@ -1,16 +1,16 @@
 """Products of pruned layers on the CPU against torch's dense ones (oneDNN and MKL, fp32).
 
 Convolutions with 75 % of the columns gone, of ResNet and VGG shapes, against the dense convolution,
-both contiguous and channels-last; linear layers at 90 %, by pattern; and the three products of a
-training step with a CSR weight, forwards and for both gradients, against the three dense ones. All
-candidates of a layer take turns in one run. Ratios are given of the medians, of the least times,
-and of the least of the processor time that all threads took together: on a machine that others use,
-the medians measure the others too, and the last moves least. `share of the limit` is the work that
-is left (its operations by a large product's, or its bytes by a large copy's rate) over the least
-time.
+both contiguous and channels-last, and the gradients of those of ResNet; linear layers at 90 %, by
+pattern; and the three products of a training step with a CSR weight, forwards and for both
+gradients, against the three dense ones. All candidates of a layer take turns in one run. Ratios are
+given of the medians, of the least times, and of the least of the processor time that all threads
+took together: on a machine that others use, the medians measure the others too, and the last moves
+least. `share of the limit` is the work that is left (its operations by a large product's, or its
+bytes by a large copy's rate) over the least time.
 
 Run: python tests/bench/bench_cpu_products.py [--seconds S] [--out RESULTS.md]
-[--only convolutions linear training] [--batches 1 16 256 (of the linear layers)]
+[--only convolutions gradients linear training] [--batches 1 16 256 (of the linear layers)]
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ from secateur.kernels.modules.conv import SparseConv
 from secateur.kernels.modules.linear import SparseLinear
 from secateur.kernels.modules.reduced import ReducedLayer
 from secateur.kernels.products.cpu_sparse import CpuSparse, sparse_linear_cpu
+from secateur.kernels.products.grouped.conv import grouped_conv_backward
 from secateur.kernels.products.sddmm import sddmm
+from secateur.kernels.reference import spread_columns
 
 # Model, inputs, outputs, kernel, stride, height and width.
 CONVOLUTIONS = (
@@ -160,6 +162,53 @@ def convolutions(seconds: float, peak: float) -> list[str]:
         slower = sum(ratio < 1 for ratio in found)
         lines += ["", f"By the {name}: {summary(found)}; below 1, so better dense: {slower}"]
     return lines
+
+
+def gradients(seconds: float) -> list[str]:
+    lines = [
+        f"Gradients of group-wise convolutions at {1 - CONV_KEPT:.0%}, fp32: the dense layer's by "
+        "its input and weight, and by what is kept",
+        "",
+        "| layer | batch | dense ms | ours ms | times faster | by the least | by processor time |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    ratios: dict[str, list[float]] = {MEDIAN: [], LEAST: [], CPU: []}
+    for model, ins, out, kernel, stride, size in CONVOLUTIONS:
+        for batch in CONV_BATCHES if model == "ResNet" else ():
+            torch.manual_seed(0)
+            pad = kernel // 2
+            kept = (torch.rand(ins * kernel**2) < CONV_KEPT).nonzero().flatten().int()
+            values = torch.randn(out, len(kept))
+            matrix = spread_columns(values, kept, ins * kernel**2)
+            weight = matrix.view(out, ins, kernel, kernel)
+            x = torch.randn(batch, ins, size, size)
+            grad = torch.randn_like(F.conv2d(x, weight, None, stride, pad))
+            dense = partial(
+                torch.ops.aten.convolution_backward, grad, x, weight, None, *walked(stride, pad),
+                False, [0, 0], 1, (True, True, False),
+            )  # fmt: skip
+            names = ("stride", "padding", "dilation")
+            walk = dict(zip(names, walked(stride, pad), strict=True))
+            ours = partial(
+                grouped_conv_backward, grad, x, values, kept, kernel=(kernel, kernel), **walk
+            )
+            (by_x, by_weight, _), (found, by_values) = dense(), ours()
+            same({"by x": lambda f=found: f}, by_x)
+            wanted = by_weight.flatten(1).index_select(1, kept)
+            same({"by the values": lambda f=by_values: f}, wanted)
+            times = rounds({"dense": dense, "ours": ours}, seconds)
+            for kind, gained in ratios.items():
+                gained.append(times[kind]["dense"] / times[kind]["ours"])
+            words = " | ".join(f"{each[-1]:.2f}" for each in ratios.values())
+            lines.append(
+                f"| {ins}-{out}, {kernel}x{kernel}/{stride} at {size} | {batch} | "
+                f"{times[MEDIAN]['dense']:.2f} | {times[MEDIAN]['ours']:.2f} | {words} |"
+            )
+    return [*lines, *(f"\nBy the {name}: {summary(found)}" for name, found in ratios.items())]
+
+
+def walked(stride: int, pad: int) -> tuple[tuple[int, int], ...]:
+    return (stride, stride), (pad, pad), (1, 1)
 
 
 def best_ratio(times: dict[str, float]) -> float:
@@ -303,7 +352,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=1.5, help="for the rounds of one layer")
     parser.add_argument("--out", type=Path)
-    tables = ("convolutions", "linear", "training")
+    tables = ("convolutions", "gradients", "linear", "training")
     parser.add_argument("--only", nargs="+", choices=tables, default=tables)
     parser.add_argument("--batches", nargs="+", type=int, default=LINEAR_BATCHES)
     given = parser.parse_args()
@@ -317,6 +366,7 @@ def main() -> None:
         )
         makers: dict[str, Callable[[], list[str]]] = {
             "convolutions": partial(convolutions, given.seconds, peak),
+            "gradients": partial(gradients, given.seconds),
             "linear": partial(linear, given.seconds, peak, bandwidth, given.batches),
             "training": partial(training, given.seconds),
         }

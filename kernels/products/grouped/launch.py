@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -27,17 +28,41 @@ class Convolution:
     dilation: tuple[int, int, int]
     groups: int
 
-    def outputs(self, size: tuple[int, ...]) -> tuple[int, ...]:
+    @classmethod
+    def of(
+        cls,
+        kernel: tuple[int, ...],
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        dilation: tuple[int, ...],
+        groups: int,
+    ) -> Self:
+        """Over one to three dimensions."""
+        return cls(
+            _three(kernel, 1), _three(stride, 1), _three(padding, 0), _three(dilation, 1), groups
+        )
+
+    def whole(self, images: Tensor) -> Tensor:
+        """Images [n, c, *size] with three dimensions."""
+        missing = 5 - images.dim()
+        return images.reshape(*images.shape[:2], *(1,) * missing, *images.shape[2:])
+
+    def outputs(self, size: tuple[int, ...]) -> tuple[int, int, int]:
         """The output's size for an input of `size`; raises ValueError where none is left."""
-        found = tuple(
+        deep, high, wide = (
             (length + 2 * pad - far * (taps - 1) - 1) // step + 1
             for length, taps, step, pad, far in zip(
                 size, self.kernel, self.stride, self.padding, self.dilation, strict=True
             )
         )
-        if min(found) < 1:
+        if min(deep, high, wide) < 1:
             raise ValueError(f"an input of {list(size)} is smaller than the kernel {self.kernel}")
-        return found
+        return deep, high, wide
+
+
+def _three(part: tuple[int, ...], fill: int) -> tuple[int, int, int]:
+    first, second, third = (*(fill,) * (3 - len(part)), *part)
+    return first, second, third
 
 
 def linear_by_tiles(

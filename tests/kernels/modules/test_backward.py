@@ -113,7 +113,7 @@ def test_the_measure_would_see_a_dense_gradient():
     assert largest_allocation(lambda: dense(x).sum().backward()) >= 136 * 272 * 4
 
 
-@pytest.mark.parametrize("form", [name for name in LEARNING if name != "grouped"])
+@pytest.mark.parametrize("form", LEARNING)
 def test_a_convolution_learns_without_the_weight_whole(form):
     dense = nn.Conv1d(34, 64, 8)
     sizes = {"nm": {"n": 1, "m": 8}, "bsr": {"block": 4}}.get(form, {})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from secateur.kernels import reference
+from secateur.kernels.products.grouped import backward
 from secateur.kernels.products.grouped import conv as by_float
 from secateur.kernels.products.grouped import conv_mma as by_mma
 from secateur.kernels.products.grouped.conv import grouped_conv, grouped_conv_backward
@@ -162,10 +164,11 @@ def test_nothing_to_compute(backend):
         assert grouped_conv(x[:0], values, kept, bias, **walk).shape == (0, 10, 9, 7)
 
 
+@pytest.mark.parametrize("density", [0.2, 0.5])
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float64], ids=str)
 @pytest.mark.parametrize("name", CASES)
-def test_gradients(backend, name, dtype):
-    x, values, kept, _, walk = case(name, 0.5, dtype)
+def test_gradients(backend, name, dtype, density):
+    x, values, kept, _, walk = case(name, density, dtype)
     exact, weight = x.double().requires_grad_(), values.double().requires_grad_()
     y = grouped_conv(exact, weight, kept, None, **walk)
     grad = seeded(*y.shape[:-1], 2 * y.shape[-1], seed=9)[..., ::2].to(dtype)
@@ -175,3 +178,18 @@ def test_gradients(backend, name, dtype):
         got = grouped_conv_backward(*on, **walk)
     close(got[0], to_x, dtype, 1e-12 if dtype == torch.float64 else None)
     close(got[1], to_values, dtype, 1e-12 if dtype == torch.float64 else None)
+
+
+@pytest.mark.parametrize("bytes_at_once", [1, 300, 900])
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_in_pieces(monkeypatch, name, bytes_at_once):
+    x, values, kept, _, walk = case(name, 0.3, torch.float32)
+    grad = torch.randn_like(grouped_conv(x, values, kept, None, **walk))
+    call = partial(grouped_conv_backward, grad, x, values, kept, **walk)
+    with monkeypatch.context() as patch:
+        patch.setattr(by_float, "ready", lambda: False)
+        wanted = call()
+    monkeypatch.setattr(by_float, "_FEW", 1)
+    monkeypatch.setattr(backward, "_PIECE", bytes_at_once)
+    for found, target in zip(call(), wanted, strict=True):
+        close(found, target, torch.float32)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -64,10 +66,9 @@ def check_fits(module: nn.Module, data: Data) -> None:
         try:
             scores = logits(forward(module, inputs))
         except Exception as error:  # whatever a stranger's forward raises
-            reason = str(error).strip().split("\n")[0][:200]
             raise BadInput(
                 f"the model cannot take the inputs of {data.name}, {_of_one(inputs)} each: "
-                f"{_blamed(module, inside)}{reason}"
+                f"{_blamed(module, inside, error)}"
             ) from None
     if scores.dim() != 2 or scores.shape[1] < data.classes:
         raise BadInput(
@@ -100,17 +101,29 @@ def _shape(batch: Tensor) -> str:
     return "×".join(map(str, batch.shape[1:]))
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A submodule that computes: its path, and the shape of what it was given, if that is one."""
+
+    path: str
+    given: Sequence[int] | None
+
+
 @contextmanager
-def _computing(module: nn.Module) -> Iterator[list[str]]:
-    """The paths of the submodules that compute just now, the innermost last."""
-    inside: list[str] = []
+def _computing(module: nn.Module) -> Iterator[list[_Call]]:
+    """The submodules that compute just now, the innermost last."""
+    inside: list[_Call] = []
+
+    def entered(_: nn.Module, given: tuple[object, ...], path: str) -> None:
+        first = given[0] if given else None
+        inside.append(_Call(path, first.shape if isinstance(first, Tensor) else None))
 
     def left(*_: object) -> None:
         inside.pop()
 
     handles = []
     for path, part in module.named_modules():
-        handles.append(part.register_forward_pre_hook(lambda *_, at=path: inside.append(at)))
+        handles.append(part.register_forward_pre_hook(partial(entered, path=path)))
         handles.append(part.register_forward_hook(left))
     try:
         yield inside
@@ -119,13 +132,17 @@ def _computing(module: nn.Module) -> Iterator[list[str]]:
             handle.remove()
 
 
-def _blamed(module: nn.Module, inside: list[str]) -> str:
-    """The submodule that failed and how wide its inputs are, in words; empty for the whole."""
-    if not inside or not inside[-1]:
-        return ""
-    part = module.get_submodule(inside[-1])
-    for name, words in (("in_channels", "channels"), ("in_features", "features")):
-        width = getattr(part, name, None)
-        if isinstance(width, int):
-            return f"{inside[-1]}, which takes {width} {words}, says: "
-    return f"{inside[-1]} says: "
+def _blamed(module: nn.Module, inside: list[_Call], error: Exception) -> str:
+    """The submodule that failed and why, in words; only the reason for the whole."""
+    reason = str(error).strip().split("\n")[0][:200]
+    if not inside or not inside[-1].path:
+        return reason
+    path, given = inside[-1].path, inside[-1].given
+    part = module.get_submodule(path)
+    features, channels = (getattr(part, name, None) for name in ("in_features", "in_channels"))
+    if given and features is not None and given[-1] != features:
+        return f"{path} takes {features} features and gets {given[-1]}"
+    # Without a batch the channels stand first.
+    if given and channels is not None and len(given) == part.weight.ndim and given[1] != channels:
+        return f"{path} takes {channels} channels and gets {given[1]}"
+    return f"{path} says: {reason}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadInput
-from . import folder
+from . import folder, gzipped
 from .base import Data
 from .classes import labelled
 from .images import Images
@@ -133,6 +135,8 @@ def _read(request: Request, kind: str, train: bool, download: bool = False) -> A
             f"{request.name}: there is no {place}; nothing is downloaded unless you ask for it "
             f"with --download or {kind}:{request.path}?download=1"
         )
+    if not download and (files := gzipped.files_of(place, train)):
+        return _guarded(partial(gzipped.read, *files), request, place)
     loader: Callable[..., Any] = getattr(datasets, known.loader)
     read = partial(loader, request.path, train=train, download=download)
     return _guarded(read, request, place)
@@ -144,6 +148,7 @@ def _guarded(read: Callable[[], Any], request: Request, place: Path) -> Any:
         return read()
     except (
         RuntimeError, OSError, ValueError, KeyError, AssertionError, EOFError, pickle.PickleError,
+        struct.error, zlib.error,
     ) as error:  # fmt: skip
         reason = str(error).strip().split("\n")[0]
         if "download=True" in reason or not reason:  # what torchvision says of its own argument

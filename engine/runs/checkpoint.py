@@ -29,7 +29,7 @@ class Checkpoint:
     `key` ties it to its plan and weights. `module` is a state dict, `optimizer` and `driver` are
     what the trainer and the schedule's driver need to go on, `layers` the bool masks by path,
     `random` torch's generator state, `metrics` what was said so far, `orders` the orders of input
-    channels that were found, `changes` the number of the masks' last change.
+    channels that were found, `changes` the number of the masks' last change, `model` the address.
     """
 
     key: str
@@ -42,6 +42,7 @@ class Checkpoint:
     metrics: list[tuple[int, dict[str, float]]]
     orders: dict[str, Any] = field(default_factory=dict)
     changes: int = -1
+    model: str = ""
 
     def save(self, path: Path) -> None:
         """Write to `path`; the checkpoint before it survives a failure."""
@@ -58,6 +59,23 @@ class Checkpoint:
             raise BadInput(
                 f"{path}: the checkpoint cannot be read ({reason}); delete it to start anew"
             ) from None
+
+    @classmethod
+    def of_run(cls, path: Path, key: str) -> Checkpoint | None:
+        """The checkpoint of the run with this key; None if there is no file.
+
+        Raises BadInput for that of another run, which would be lost, and as `load` does.
+        """
+        if not path.exists():
+            return None
+        saved = cls.load(path)
+        if saved.key != key:
+            whose = f" of {saved.model}" if saved.model else ""
+            raise BadInput(
+                f"{path} is of another unfinished run{whose}, at step {saved.step}, with another "
+                "model or plan; name another folder, or delete the file to lose that run"
+            )
+        return saved
 
 
 def _fields(checkpoint: Checkpoint) -> dict[str, Any]:

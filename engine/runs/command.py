@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="begin anew: ignore a checkpoint in --out, and replace a project of another model or "
-        "plan, which else is refused",
+        help="begin anew: replace a checkpoint in --out, and a checkpoint or project of another "
+        "model or plan, which else is refused",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         training = plan.training or Training(epochs=0)
         plan = replace(plan, training=replace(training, data=args.data))
     model = open_model(args.model, arch=args.arch, trust_pickle=args.trust_pickle)
-    if not args.restart and not _checkpoint_of(folder / CHECKPOINT, model, plan):
+    if not args.restart and not _goes_on(folder / CHECKPOINT, model, plan):
         check_same_run(folder, model, plan)
     if plan.model is not None and not _same_model(plan.model, args.model):
         text.follow(Log(f"the plan was made for {plan.model}, not for {args.model}", "warning"))
@@ -88,11 +88,15 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return result, text.prune(result)
 
 
-def _checkpoint_of(path: Path, model: Model, plan: Plan) -> bool:
-    """Whether a run of this plan on this model was stopped half-way and can go on."""
+def _goes_on(path: Path, model: Model, plan: Plan) -> bool:
+    """Whether a run of this plan on this model was stopped half-way and can go on.
+
+    Raises BadInput where another one was.
+    """
     from .checkpoint import Checkpoint, run_key
 
-    return path.exists() and Checkpoint.load(path).key == run_key(plan, model.digest())
+    # To name the run the weights are read: not where there is nothing to compare with.
+    return path.exists() and Checkpoint.of_run(path, run_key(plan, model.digest())) is not None
 
 
 def _same_model(one: str, other: str) -> bool:

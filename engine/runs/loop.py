@@ -124,16 +124,14 @@ class Loop(ABC):
     def _start(self, trainer: Trainer, driver: Driver, total: int) -> Generator[Event, None, int]:
         """Take up the checkpoint of this very run, or begin; the step to go on from."""
         path = self._lesson.folder / CHECKPOINT if self._lesson.folder else None
-        saved = Checkpoint.load(path) if path is not None and path.exists() else None
-        if saved is not None and saved.key == self._lesson.key:
+        saved = Checkpoint.of_run(path, self._lesson.key) if path is not None else None
+        if saved is not None:
             self._take_up(saved, trainer, driver)
             yield Log(f"resumed from the checkpoint at step {saved.step} of {total}")
             before = PackedMasks() if self._dense_before else self.masks.layers
             yield changed(saved.step, before, self.masks)
             yield from (Metric(at, values) for at, values in self.history if "loss" in values)
             return saved.step
-        if saved is not None:
-            yield Log("the checkpoint in the folder is of another run; this one starts anew")
         yield from self._begin(trainer, driver)
         return 0
 
@@ -269,6 +267,7 @@ class Loop(ABC):
             random=torch.get_rng_state(),
             metrics=self.history,
             changes=self._changes,
+            model=self._lesson.model.address,
         ).save(self._lesson.folder / CHECKPOINT)
         return True
 

@@ -298,6 +298,32 @@ def test_mnist_from_its_own_files(mnist):
         load_data(address)
 
 
+def test_mnist_as_it_is_published_need_not_be_unpacked(mnist):
+    address, folder = mnist
+    unpacked = load_data(address, model_for(784))
+    for file in list(folder.iterdir()):
+        file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    packed = load_data(address, model_for(784))
+    for split, count in (("train", 30), ("validation", 20)):
+        inputs, labels = next(packed.batches(split, count))
+        wanted = next(unpacked.batches(split, count))
+        assert torch.equal(inputs, wanted[0])
+        assert torch.equal(labels, wanted[1])
+    images, labels = folder / "t10k-images-idx3-ubyte.gz", folder / "t10k-labels-idx1-ubyte.gz"
+    for file, damaged, words in (
+        (labels, gzip.compress(b"short"), "holds no bytes in IDX format"),
+        (labels, gzip.compress(struct.pack(">HBBI", 0, 8, 1, 20) + b"few"), "as much as it says"),
+        (images, images.read_bytes()[:60], "ended before"),
+        (images, b"no gzip", "Not a gzipped file"),
+    ):
+        whole = file.read_bytes()
+        file.write_bytes(damaged)
+        with pytest.raises(BadInput, match=f"raw cannot be read: .*{words}"):
+            load_data(address)
+        file.write_bytes(whole)
+
+
 def test_fashion_is_mirrored_and_digits_are_not(mnist):
     address, folder = mnist
     half = np.zeros((30, 28, 28))

@@ -113,7 +113,7 @@ COMBINATIONS = [
         "data of another shape",
         OTHER,
         rule("training: {data: sample:digits, epochs: 0}", criterion="taylor"),
-        ["sample:digits", "1×8×8", "features.0, which takes 3 channels"],
+        ["sample:digits", "1×8×8", "features.0 takes 3 channels and gets 1"],
     ),
 ]
 
@@ -164,8 +164,8 @@ def short(): return torch.rand(10, 3, 64, 64), labels[:9]
     [
         ("sample:digit", ["did you mean 'sample:digits'"]),
         ("nowhere.module:make", ["nowhere.module:make", "No module named"]),
-        ("sample:digits", ["1×8×8", "features.0, which takes 3 channels"]),
-        ("made_for_bad_plans:gray", ["1×64×64", "features.0, which takes 3 channels"]),
+        ("sample:digits", ["1×8×8", "features.0 takes 3 channels and gets 1"]),
+        ("made_for_bad_plans:gray", ["1×64×64", "features.0 takes 3 channels and gets 1"]),
         ("made_for_bad_plans:tiny", ["3×8×8", "features.", "too small"]),
         ("made_for_bad_plans:short", ["made_for_bad_plans:short", "10 inputs for 9 labels"]),
     ],

@@ -121,14 +121,22 @@ def test_a_cancelled_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(tensor, rest.outcome.model.state[name]), name
 
 
-def test_a_checkpoint_of_another_plan_is_not_taken_up(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_plan_is_neither_taken_up_nor_lost(tmp_path: Path) -> None:
     control = Control()
     first = Run(open_model("sample:digits-resnet"), agp(2), control=control, folder=tmp_path)
     for event in first.events():
         if isinstance(event, MaskChanged):
             control.cancel()
-    other = Run(open_model("sample:digits-resnet"), agp(2, seed=1), folder=tmp_path)
-    assert not any(isinstance(e, Log) and "resumed" in e.text for e in drain(other))
+    saved = (tmp_path / CHECKPOINT).read_bytes()
+    for model, wanted in (
+        ("sample:digits-resnet", agp(2, seed=1)),
+        ("sample:digits-vit", plan(training={"epochs": 1, "lr": 0.01})),
+    ):
+        with pytest.raises(BadInput, match="of another unfinished run of sample:digits-resnet, at"):
+            drain(Run(open_model(model), wanted, folder=tmp_path))
+        assert (tmp_path / CHECKPOINT).read_bytes() == saved
+    again = drain(Run(open_model("sample:digits-resnet"), agp(2), folder=tmp_path))
+    assert any(isinstance(e, Log) and "resumed" in e.text for e in again)
 
 
 def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .control import Control, Stopped
+from .control import Control
 from .errors import OUT_OF_MEMORY, BadInput, is_out_of_memory, nearest
 from .interrupts import interrupt_cancels
 from .levels import index_of
@@ -54,7 +54,7 @@ def main(
     except BadInput as error:
         print(f"secateur: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, Stopped):
+    except KeyboardInterrupt:
         print("secateur: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -225,10 +225,10 @@ def _measure(args: argparse.Namespace) -> Result:
     measuring.check(args)
     if args.paper:
         with interrupt_cancels(control):
-            return measuring.run_paper(args, control)
+            return measuring.run_paper(args, control.cancelled)
     model, masks = _model_or_project(args.model, args)
     with interrupt_cancels(control):
-        return measuring.run(args, model, masks, _labels(args.model), control)
+        return measuring.run(args, model, masks, _labels(args.model), control.cancelled)
 
 
 def _labels(address: str) -> dict[str, str]:

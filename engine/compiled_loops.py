@@ -9,7 +9,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from ..kernels.compiled.cache import filled
 from .events import Event, Progress
@@ -41,14 +42,19 @@ class CompiledLoops:
                 start_new_session=True,  # Ctrl+C is for this process alone
             )
 
-    def events(self, check: Callable[[], object]) -> Iterator[Event]:
-        """Wait until nothing is missing, and say so if that takes time; `check` may raise."""
+    def ahead_of(self, job: Iterable[Event], cancelled: Callable[[], bool]) -> Iterator[Event]:
+        """The job's events; once it has begun it waits until nothing is missing, and says so.
+
+        A job that was `cancelled` meanwhile goes on at once, to its own end.
+        """
+        events = iter(job)
+        yield from islice(events, 1)
         self.prepare()
         if self._going:
             yield Progress(0, 0, WORDS)
-        while self._going:
-            check()
+        while self._going and not cancelled():
             time.sleep(_LOOK_SECONDS)
+        yield from events
 
     def stop(self) -> None:
         """Leave no process behind; what it has compiled stays."""
@@ -61,11 +67,11 @@ class CompiledLoops:
         return self._process is not None and self._process.poll() is None
 
 
-def prepared(check: Callable[[], object]) -> Iterator[Event]:
-    """The same for a program that does one thing: `check` may raise, and nothing is left behind."""
+def with_loops(job: Iterable[Event], cancelled: Callable[[], bool]) -> Iterator[Event]:
+    """`CompiledLoops.ahead_of` for a program that does nothing else: no process is left behind."""
     loops = CompiledLoops()
     try:
-        yield from loops.events(check)
+        yield from loops.ahead_of(job, cancelled)
     finally:
         loops.stop()
 

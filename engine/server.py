@@ -269,8 +269,8 @@ def _prune(workspace: Workspace, params: Params, control: Control) -> Iterable[E
     plan, folder = Plan.from_json(params["plan"]), Path(params["out"])
     device, resume = params.get("device", "auto"), bool(params.get("resume"))
     trust = bool(params.get("trust_data"))
-    yield from workspace.loops.events(control.check)
-    yield from workspace.prune(plan, folder, device, resume, control, trust)
+    run = workspace.prune(plan, folder, device, resume, control, trust)
+    return workspace.loops.ahead_of(run, control.cancelled)
 
 
 def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:
@@ -285,8 +285,8 @@ def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable
         model = workspace.model()
     memory = Memory(default_folder(), fresh=request.fresh)
     cancel = control.cancelled
-    yield from workspace.loops.events(control.check)
-    yield from measure(model, masks, request, labels=labels, memory=memory, cancel=cancel)
+    found = measure(model, masks, request, labels=labels, memory=memory, cancel=cancel)
+    return workspace.loops.ahead_of(found, cancel)
 
 
 def _export(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import text
-from ..control import Control
 from ..errors import BadInput
 from ..files import check_writable, replacing
 
@@ -73,14 +71,14 @@ def run(
     model: Model,
     masks: Masks | None,
     labels: Mapping[str, str],
-    control: Control,
+    cancel: Callable[[], bool],
 ) -> tuple[Json, str]:
     """The result, and as text; progress goes to stderr. `labels` name a project's patterns.
 
     If it is cancelled, the files get what was measured so far; then raises KeyboardInterrupt.
     """
     from ...kernels.dispatch.memory import Memory, default_folder
-    from ..compiled_loops import prepared
+    from ..compiled_loops import with_loops
     from ..events import Finished, LayerDone
     from ..machine import describe
     from ..report.latency import latency_html
@@ -102,9 +100,8 @@ def run(
     )
     memory = Memory(default_folder(), fresh=request.fresh)
     rows: list[Json] = []
-    cancel = control.cancelled
     found = measure(model, masks, request, labels=labels, memory=memory, cancel=cancel)
-    for event in chain(prepared(control.check), found):
+    for event in with_loops(found, cancel):
         text.follow(event)
         if isinstance(event, LayerDone):
             rows.append(event.values)
@@ -118,9 +115,9 @@ def run(
     raise KeyboardInterrupt
 
 
-def run_paper(args: argparse.Namespace, control: Control) -> tuple[Json, str]:
+def run_paper(args: argparse.Namespace, cancel: Callable[[], bool]) -> tuple[Json, str]:
     """The same for the paper's tables."""
-    from ..compiled_loops import prepared
+    from ..compiled_loops import with_loops
     from ..events import Finished
     from ..report.paper import paper_html
     from . import paper_text
@@ -128,8 +125,8 @@ def run_paper(args: argparse.Namespace, control: Control) -> tuple[Json, str]:
 
     batches = _batches(args.batch) if args.batch else None
     names = _words(args.models)
-    found = paper(names, device=args.device, batches=batches, cancel=control.cancelled)
-    for event in chain(prepared(control.check), found):
+    found = paper(names, device=args.device, batches=batches, cancel=cancel)
+    for event in with_loops(found, cancel):
         text.follow(event)
         if isinstance(event, Finished):
             _write(args, event.result, paper_html)

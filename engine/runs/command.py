@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from dataclasses import replace
 
     from .. import text
-    from ..compiled_loops import prepared
+    from ..compiled_loops import with_loops
     from ..events import Log
     from ..models import open_model
     from ..plan import Training
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     try:
         with interrupt_cancels(control):
-            for event in chain(prepared(control.check), job.events()):
+            for event in with_loops(job.events(), control.cancelled):
                 text.follow(event)
         if job.outcome is None:
             raise KeyboardInterrupt

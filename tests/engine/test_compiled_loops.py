@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from secateur.engine import compiled_loops
-from secateur.engine.compiled_loops import WORDS, CompiledLoops, prepared
-from secateur.engine.control import Control, Stopped
-from secateur.engine.events import Progress
+from secateur.engine.compiled_loops import WORDS, CompiledLoops, with_loops
+from secateur.engine.control import Control
+from secateur.engine.errors import BadInput
+from secateur.engine.events import Event, Finished, Progress, Started
 from secateur.kernels.compiled import cache
 
+JOB = [Started("a job"), Finished({})]
 PREPARE = [sys.executable, "-m", "secateur.engine", "engine", "--prepare"]
 
 
@@ -52,24 +55,24 @@ def test_where_all_is_kept_no_process_is_started_and_nothing_is_said():
     folder = cache.loops_folder()
     assert folder is not None
     (folder / "filled").touch()
-    assert list(prepared(lambda: None)) == []
+    assert list(with_loops(JOB, lambda: False)) == JOB
 
 
 def test_waiting_says_why_and_ends_when_it_is_cancelled(empty):
     control = Control()
-    events = prepared(control.check)
-    assert next(events) == Progress(0, 0, WORDS)
+    events = with_loops(JOB, control.cancelled)
+    assert [next(events), next(events)] == [JOB[0], Progress(0, 0, WORDS)]
     control.cancel()
-    with pytest.raises(Stopped):
-        next(events)
+    assert list(events) == [JOB[1]], "the job itself knows what to do then"
     assert not cache.filled()
 
 
 def test_a_process_that_fails_is_no_reason_to_fail_or_to_wait(empty, monkeypatch):
     monkeypatch.setattr(compiled_loops, "_command", lambda: [sys.executable, "-c", "exit(3)"])
     loops = CompiledLoops()
-    assert len(list(loops.events(lambda: None))) == 1
-    assert list(loops.events(lambda: None)) == []  # it is not tried again
+    said = list(loops.ahead_of(JOB, lambda: False))
+    assert said == [JOB[0], Progress(0, 0, WORDS), JOB[1]]
+    assert list(loops.ahead_of(JOB, lambda: False)) == JOB  # it is not tried again
     loops.stop()
 
 
@@ -81,6 +84,16 @@ def test_a_folder_that_cannot_be_written_is_not_prepared(tmp_path, monkeypatch):
     cache.loops_folder.cache_clear()
 
 
+def test_a_job_that_cannot_be_done_does_not_wait(empty):
+    def refused() -> Iterator[Event]:
+        raise BadInput("no")
+        yield
+
+    with pytest.raises(BadInput):
+        next(with_loops(refused(), lambda: False))
+    assert kept(empty) == set()
+
+
 def test_ctrl_c_while_loops_are_prepared_stops_a_command(empty):
     command = [sys.executable, "-m", "secateur.engine", "measure", "sample:digits-resnet"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -89,7 +102,8 @@ def test_ctrl_c_while_loops_are_prepared_stops_a_command(empty):
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (130, b"", b"secateur: stopped\n")
+    assert (process.returncode, out) == (130, b"")
+    assert err.splitlines()[-1] == b"secateur: stopped"
     assert not any(child.is_running() for child in preparing)
 
 

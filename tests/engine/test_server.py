@@ -146,7 +146,7 @@ def test_a_job_that_waits_for_compiled_loops_says_so_and_is_cancelled_at_once(
     assert opened["kind"] == "finished"
     job = engine.ask("start", job="measure", params={"batch": 1})[0]["job"]
     events = engine.events(job)
-    assert next(events)["text"] == WORDS
+    assert [next(events)["kind"], next(events)["text"]] == ["started", WORDS]
     engine.ask("cancel", job=job)
     assert [event["kind"] for event in events] == ["cancelled"]
     assert engine.close() == 0

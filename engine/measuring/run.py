@@ -173,9 +173,10 @@ class Run:
         open_ = sum(cell["verdict"]["kind"] == "busy" for cell in self._cells)
         disturbed = sum(cell["disturbed"] for cell in self._cells)
         if disturbed or open_:
+            no_verdict = f", and {open_} have no verdict" if open_ else ""
             yield Log(
                 f"this machine was busy: the times of {disturbed} of {len(self._cells)} cells are "
-                f"too long, and {open_} have no verdict; measure again on a quiet one",
+                f"too long{no_verdict}; measure again on a quiet one",
                 "warning",
             )
 

@@ -29,7 +29,7 @@ class LayerFigures(QWidget):
     def show_run(self, run: RunState, plan: Plan) -> None:
         """Show a run of `plan`, or a measurement."""
         if run.kind == "measure":
-            self._show_speeds()
+            self._show_speeds(run)
             return
         self._title.setText("Sparsity per layer")
         bars, now, asked = self._sparsities(run, plan)
@@ -64,7 +64,7 @@ class LayerFigures(QWidget):
         report = self._session.report if run.state == "done" else None
         return {row["path"]: float(row["requested"]) for row in (report or {}).get("layers", ())}
 
-    def _show_speeds(self) -> None:
+    def _show_speeds(self, run: RunState) -> None:
         self._title.setText("Speed against dense, per layer")
         found = self._session.measuring.found.cells
         timed = [cell for cell in found if cell.get("layer") and cell.get("speedup")]
@@ -80,6 +80,7 @@ class LayerFigures(QWidget):
             for cell in cells
         )
         top = max((bar.value for bar in bars), default=1.0) * 1.1
-        self.bars.show_bars(bars, self._session.current, max(top, 2.0), "Measuring…")
+        none = "Measuring…" if run.active else "Nothing was measured."
+        self.bars.show_bars(bars, self._session.current, max(top, 2.0), none)
         faster = sum(bar.value > 1 for bar in bars)
         self._value.setText(f"{faster} of {len(bars)} faster" if bars else "")

@@ -234,6 +234,14 @@ def test_measuring_shows_speed_instead_of_sparsity(strip, session):
     assert not strip.curves.panes[0].isVisible()
 
 
+def test_a_measurement_that_found_nothing_does_not_go_on_measuring(strip, session):
+    bars = strip.layers.bars
+    state = play(session, [events.Started("Measure, batch 1", 3)], "measure")
+    assert bars.accessibleName() == "Measuring…"
+    play(session, [events.Cancelled()], state=state)
+    assert bars.accessibleName() == "Nothing was measured."
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [

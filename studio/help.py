@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 import PySide6
-from PySide6.QtCore import Qt, QUrl
+from PySide6.QtCore import QSize, Qt, QUrl
 from PySide6.QtGui import QColor, QKeySequence, QTextCursor, QTextDocument, QTextFormat
 from PySide6.QtWidgets import (
     QDialog,
@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 from .. import __version__
 from .actions import Actions
 from .look import theme
+from .look.icons import app_icon
 from .look.widgets import named
 
 
@@ -113,7 +114,7 @@ class ShortcutsDialog(QDialog):
         self.setObjectName("shortcuts_dialog")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Shortcuts")
-        self.resize(420, 560)
+        self.resize(420, 720)
         page = named(QTextBrowser(), "shortcuts_page", "Shortcuts")
         page.setProperty("role", "guide")
         dim = theme.current().dim
@@ -138,6 +139,7 @@ def about(parent: QWidget, engine: str) -> None:
     box.setObjectName("about_dialog")
     box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     box.setWindowTitle("About Secateur")
+    box.setIconPixmap(app_icon().pixmap(QSize(40, 40)))
     box.setText(f"Secateur {__version__}")
     box.setInformativeText(
         "A desktop studio for pruning neural networks.\nApache License 2.0.\n\n"

@@ -16,10 +16,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from . import theme
+from .icons import pixmap
 from .widgets import label, named
 
 MODELS = "Models (*.safetensors *.pt *.pth *.bin *.ckpt);;All files (*)"
 PLANS = "Plans (*.yaml *.yml *.json)"
+_ICON = 32
 
 
 def ask_file(parent: QWidget) -> str:
@@ -140,7 +143,7 @@ def _ask(
     box = QMessageBox(parent)
     box.setObjectName(f"{name}_dialog")
     box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-    box.setIcon(QMessageBox.Icon.Warning)
+    box.setIconPixmap(pixmap("warning", theme.current(), _ICON, theme.current().amber))
     box.setWindowTitle(name.capitalize())
     box.setText(question)
     box.setInformativeText(details)

@@ -70,14 +70,9 @@ def begin(typing: Any, bias: Any, place: Any, pixels: Any, lanes: Any) -> Any:
     return UniTuple(vector, 2 * count)(bias, types.intp, pixels, lanes), emit
 
 
-@constant
-def add_position(
-    typing: Any, tile: Any, weights: Any, panel: Any, x: Any, place: Any, step: Any
-) -> Any:
-    """The tile and the products of the panel of weights from `panel` on with inputs from `place`.
-
-    The inputs of neighbouring pixels lie `step` (constant) apart.
-    """
+@emitted
+def add_position(typing: Any, tile: Any, weights: Any, panel: Any, x: Any, place: Any) -> Any:
+    """The tile and products of the weights from `panel` on with the inputs from `place` on."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         sums = cgutils.unpack_tuple(builder, args[0], tile.count)
@@ -85,14 +80,14 @@ def add_position(
         both = _halves(builder, start, tile.dtype)
         first = address(context, builder, x, args[3], args[4])
         for pixel in range(tile.count // 2):
-            entry = builder.load(builder.gep(first, [_INT64(pixel * step.literal_value)]))
+            entry = builder.load(builder.gep(first, [_INT64(pixel)]))
             same = spread(builder, entry, tile.dtype)
             for at, weight in enumerate(both, 2 * pixel):
                 more = builder.fmul(same, weight, flags=FUSED)
                 sums[at] = builder.fadd(sums[at], more, flags=FUSED)
         return cgutils.pack_array(builder, sums)
 
-    return tile(tile, weights, types.intp, x, types.intp, step), emit
+    return tile(tile, weights, types.intp, x, types.intp), emit
 
 
 @emitted

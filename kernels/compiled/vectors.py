@@ -58,6 +58,25 @@ def load(typing: Any, array: Any, place: Any, lanes: Any) -> Any:
     return result(array, types.intp, lanes), emit
 
 
+@constant
+def load_other(typing: Any, array: Any, place: Any, lanes: Any) -> Any:
+    """Every other entry of an array of float32 from `place` on, `lanes` (constant, even) in all.
+
+    It reads no further than the last of them.
+    """
+    result = Vector(array.dtype, lanes.literal_value)
+    count = result.lanes
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start = address(context, builder, array, args[0], args[1])
+        later = builder.gep(start, [_INT32(count - 1)])
+        pointer = result.ir.as_pointer()
+        a, b = (builder.load(builder.bitcast(at, pointer), align=1) for at in (start, later))
+        return shuffled(builder, a, b, [*range(0, count, 2), *range(count + 1, 2 * count, 2)])
+
+    return result(array, types.intp, lanes), emit
+
+
 @emitted
 def store(typing: Any, array: Any, place: Any, vector: Any) -> Any:
     """Write a vector into an array of its dtype from `place` on."""

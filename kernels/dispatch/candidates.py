@@ -48,7 +48,7 @@ class Limits:
     """Layers of fewer entries take the CPU less time than it takes to start a sparse product."""
     csr: float = 0.4
     csr_half: float = 0.25
-    csr_conv: float = 0.2
+    csr_conv: float = 0.25
     bitmap: float = 0.8
     blocks: float = 0.5
     runs: float = 0.5

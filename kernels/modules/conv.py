@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..cuda.launch import launchable
 from ..products.cpu_sparse import CpuSparse, sparse_matrix_cpu
 from ..products.grouped.cpu import Gather, Window, grouped_conv_cpu
+from ..products.scattered_conv import scattered_conv_cpu, scattered_plan
 from .form import Packed
 from .forms import pack
 from .layers import bias_of, is_convolution, matrix_of
@@ -19,13 +20,15 @@ from .operators import grouped_conv, run_grouped_conv
 
 if TYPE_CHECKING:
     from ..compiled.conv import Panels
+    from ..compiled.csr_conv import Plan as Scattered
 
 
 class SparseConv(SparseLayer):
     """A convolution whose weight is in a sparse form: [n, c, *size] -> [n, out, *outputs].
 
-    The grouped form gathers the kept positions inside its product. The others multiply the patches
-    of the input, which are made whole: worth it for kernels of one place and for few entries.
+    The grouped form gathers the kept positions inside its product. On the CPU the others multiply
+    images as they lie, where loops can be compiled. All else goes through the patches of the input,
+    which are made whole: worth it for kernels of one place and for few entries.
     Padding of any mode; several groups in the grouped form only, which share the kept positions.
     """
 
@@ -55,6 +58,7 @@ class SparseConv(SparseLayer):
         self.padding, self.padding_mode = padding or [], padding_mode
         self._planned: tuple[object, Gather] | None = None
         self._packed: tuple[object, Panels] | None = None
+        self._scattered: tuple[object, Scattered | None] | None = None
 
     @classmethod
     def from_dense(
@@ -116,6 +120,10 @@ class SparseConv(SparseLayer):
         x = self.padded(x)
         if self.form == "grouped":
             return self._gathered(x)
+        matrix = self.matrix_on_cpu(x)
+        plan = None if matrix is None else self.scattered(matrix, x)
+        if matrix is not None and plan is not None:
+            return scattered_conv_cpu(x, matrix, self.bias, plan)
         patches, outputs = self.patches(x)
         return self.by_patches(patches).unflatten(2, outputs)
 
@@ -158,6 +166,13 @@ class SparseConv(SparseLayer):
             self._packed = state, Panels.of(self.values, self.bias)
         return self._packed[1]
 
+    def scattered(self, matrix: CpuSparse, x: Tensor) -> Scattered | None:
+        """The plan of loops without patches for inputs like `x`; the last one is remembered."""
+        key = x.shape, x.dtype, x.is_contiguous(), matrix
+        if self._scattered is None or self._scattered[0] != key:
+            self._scattered = key, scattered_plan(self.window, matrix, x)
+        return self._scattered[1]
+
     def patches(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """What the kernel sees at each pixel: [n, pixels, in], made whole by one copy; output size.
 
@@ -188,7 +203,7 @@ class SparseConv(SparseLayer):
         return self.multiply(patches).transpose(1, 2)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_planned": None, "_packed": None}
+        return {**super().__getstate__(), "_planned": None, "_packed": None, "_scattered": None}
 
     def extra_repr(self) -> str:
         window = self.window

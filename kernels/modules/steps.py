@@ -76,6 +76,9 @@ def _of_smaller(module: ReducedLayer, x: Tensor) -> list[Step]:
 def _of_convolution(module: SparseConv, x: Tensor) -> list[Step]:
     padded = module.padded(x)
     if module.form != "grouped":
+        matrix = module.matrix_on_cpu(padded)
+        if matrix is not None and module.scattered(matrix, padded) is not None:
+            return [("multiply", lambda: module(x))]
         patches, _ = module.patches(padded)
         return [
             ("im2col", lambda: module.patches(padded)),

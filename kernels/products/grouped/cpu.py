@@ -57,6 +57,11 @@ class Window:
             raise ValueError(f"an input of {list(size)} is smaller than the kernel {self.kernel}")
         return found
 
+    def walks(self) -> Iterator[tuple[int, int, int, int, int]]:
+        """Kernel, stride, dilation, and padding before and after, of each dimension."""
+        walks = zip(self.kernel, self.stride, self.dilation, self.padding, strict=True)
+        return ((taps, step, far, *pad) for taps, step, far, pad in walks)
+
     def flat(self) -> Window:
         """The same over one more dimension in front, of length 1."""
         return Window(
@@ -198,9 +203,8 @@ def _loops(window: Window, kept: Tensor, x: Tensor, outputs: tuple[int, ...]) ->
         return None
     from ...compiled.conv import Plan
 
-    walks = zip(window.kernel, window.stride, window.dilation, window.padding, strict=True)
-    down, across = ((taps, step, far, *pad) for taps, step, far, pad in walks)
-    return Plan.of(down, across, kept, x.shape, outputs)
+    down, across = window.walks()
+    return Plan.of((down, across), kept, x.shape, outputs)
 
 
 def _convolve(

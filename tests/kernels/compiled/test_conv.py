@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from secateur.kernels import reference
-from secateur.kernels.compiled import conv
+from secateur.kernels.compiled import conv, pieces
 from secateur.kernels.compiled.tile import Registers
 from secateur.kernels.modules.conv import SparseConv
 from secateur.kernels.products.grouped import cpu
@@ -95,7 +95,7 @@ def test_work_is_cut_and_shared_out_in_any_way(
     layer = nn.Conv2d(channels, out, 3, padding=1)
     before = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(conv, "_TILE", tile)
+        patch.setattr(pieces, "_TILE", tile)
         patch.setattr(conv, "_WORTH_A_THREAD", 1)
         torch.set_num_threads(threads)
         try:

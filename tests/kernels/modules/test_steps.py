@@ -10,6 +10,7 @@ from secateur.kernels.modules.kernel_pattern import PatternConv2d
 from secateur.kernels.modules.linear import SparseLinear
 from secateur.kernels.modules.reduced import ReducedLayer
 from secateur.kernels.modules.steps import steps
+from secateur.kernels.products import scattered_conv
 from secateur.kernels.products.grouped import cpu
 
 
@@ -58,9 +59,13 @@ CASES = [
 def no_loops(monkeypatch):
     """As where loops cannot be compiled: what is gathered is a step of its own there."""
     monkeypatch.setattr(cpu, "ready", lambda: False)
+    monkeypatch.setattr(scattered_conv, "ready", lambda: False)
 
 
-@pytest.mark.parametrize("module", [SparseConv.from_dense(conv(), "grouped"), sets()])
+@pytest.mark.parametrize(
+    "module",
+    [SparseConv.from_dense(conv(), "grouped"), SparseConv.from_dense(conv(), "csr"), sets()],
+)
 def test_compiled_loops_gather_inside_the_product(module):
     found = steps(module, torch.randn(2, 8, 6, 7))
     assert {name for name, _ in found} - {"reshape"} == {"multiply"}
@@ -83,6 +88,7 @@ def test_steps_of_one_name_are_summed():
     assert all(ms > 0 for ms in times.values())
 
 
+@pytest.mark.usefixtures("no_loops")
 def test_the_steps_are_those_of_the_whole():
     """What the last step leaves is the form's output, where it can be seen."""
     linear = SparseLinear.from_dense(pruned(nn.Linear(8, 4)), "grouped")

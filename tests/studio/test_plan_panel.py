@@ -461,7 +461,7 @@ def test_the_card_says_the_engine_s_verdict_on_the_nearest_cell():
     cells = [lost, cell(0.75, 0.8), cell(0.4, 0.58)]
     role, head, details = speed_words(rule(), cells)
     assert (role, head) == ("good", "Group at 60 % runs 1.6x faster than dense here")
-    assert details == "dense 0.94 ms, grouped (gather) 0.58 ms · pays from 17 % on"
+    assert details == "dense 0.94 ms, grouped (gather) 0.58 ms · pays from 18 % on"
     role, head, details = speed_words(rule(sparsity=0.1), cells)
     assert role == "warn"
     assert head == "Group at 10 % stays slower than dense on this machine: shown as dense"

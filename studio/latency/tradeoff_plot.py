@@ -10,6 +10,7 @@ from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QFontMetricsF, QHelpEvent, QMouseEvent, QPainter, QPen
 from PySide6.QtWidgets import QToolTip, QWidget
 
+from ...engine.verdicts import of_busy_machine
 from ..look import theme as themes
 from ..look.theme import Theme
 from ..state.cells import Setting, setting_words
@@ -43,7 +44,9 @@ def spots(runs: Sequence[KnownRun], chosen: Setting | None) -> list[Spot]:
             found.append(Spot(cell["dense_ms"], run.dense, "dense", tip))
         tip = (
             f"{run.folder.name}: {run.words}\n{run.accuracy * 100:.2f} %, "
-            f"{milliseconds(cell['ms'])} ms ({cell['ran']})\nClick to open this run"
+            f"{milliseconds(cell['ms'])} ms ({cell['ran']})\n"
+            + ("The machine was busy: the time is too long\n" if of_busy_machine(cell) else "")
+            + "Click to open this run"
         )
         found.append(Spot(cell["ms"], run.accuracy, run.folder.name, tip, run.folder))
     return found

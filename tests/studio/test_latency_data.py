@@ -301,3 +301,7 @@ def test_runs_of_a_model_are_found_and_read_again_once_they_changed(tmp_path):
         ("dense", 9.0, 0.99), ("x-1", 5.0, 0.98),
     ]  # fmt: skip
     assert spots(found, (8, "float32", "cpu")) == []
+    assert "busy" not in spots(found, HERE)[1].tip
+    (run,) = (one for one in found if one.whole)
+    busy = replace(run, whole=({**run.whole[0], "disturbed": True},))
+    assert "The machine was busy" in spots([busy], HERE)[1].tip

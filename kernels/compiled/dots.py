@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .jit import compiled, share
-from .vectors import add, gathered, load, repeated, splat, store, sum_of, times
+from .vectors import add, fetch, gathered, load, repeated, splat, store, sum_of, times
 
 _LANES = 16
 _BLOCK_LANES = 64
+# Values of blocks ahead of those that are read, to be fetched from memory.
+_AHEAD = 1024
 # Entries and samples for which a thread pays.
 _CSR_WORTH_A_THREAD = 1 << 19
 _BSR_WORTH_A_THREAD = 1 << 21
@@ -100,8 +102,10 @@ def _for_bsr(side: int) -> Callable[..., None]:
                 for r in range(0, side, count):
                     a = splat(np.float32(0), lanes)
                     for k in range(crow[line], crow[line + 1]):
+                        at = (k * side + r) * side
+                        fetch(values, at + _AHEAD, lanes)
                         v = repeated(load(sample, np.int64(columns[k]) * side, side), lanes)
-                        a = add(a, times(load(values, (k * side + r) * side, lanes), v))
+                        a = add(a, times(load(values, at, lanes), v))
                     store(sums, 0, a)
                     row = line * side + r
                     for i in range(min(count, y.shape[1] - row)):

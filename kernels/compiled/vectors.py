@@ -23,6 +23,9 @@ constant: Callable[[Emit], Any] = intrinsic(prefer_literal=True)
 FUSED = ("contract", "nsz")
 """Sums and products with these flags become fused ones."""
 _INT32 = ir.IntType(32)
+# Bytes of a line of the cache, and how to fetch one: to read it, into all caches, as data.
+_LINE = 64
+_READ_OFTEN = 0, 3, 1
 
 
 class Vector(types.Type):
@@ -126,6 +129,63 @@ def repeated(typing: Any, vector: Any, lanes: Any) -> Any:
     result = Vector(types.float32, lanes.literal_value)
     places = [lane % vector.lanes for lane in range(result.lanes)]
     return result(vector, lanes), lambda c, b, s, args: shuffled(b, args[0], args[0], places)
+
+
+@constant
+def expanded(typing: Any, array: Any, place: Any, words: Any, first: Any, lanes: Any) -> Any:
+    """Entries of an array of float32 from `place` on, one after the other, where a bit is set.
+
+    The `lanes` (constant) bits are those of int32 words from `first` on, lowest first; zeros where
+    none is set. One instruction for 16 with AVX-512, otherwise a branch for each.
+    """
+    result = Vector(types.float32, lanes.literal_value)
+    flags = ir.VectorType(ir.IntType(1), result.lanes)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start = address(context, builder, array, args[0], args[1])
+        bits = address(context, builder, words, args[2], args[3])
+        mask = builder.load(builder.bitcast(bits, flags.as_pointer()), align=4)
+        name = f"llvm.masked.expandload.v{result.lanes}f32"
+        kind = ir.FunctionType(result.ir, [ir.FloatType().as_pointer(), flags, result.ir])
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        return builder.call(function, [start, mask, ir.Constant(result.ir, [0.0] * result.lanes)])
+
+    return result(array, types.intp, words, types.intp, lanes), emit
+
+
+@constant
+def fetch(typing: Any, array: Any, place: Any, count: Any) -> Any:
+    """Ask for the `count` (constant) entries of an array from `place` on to be brought nearer.
+
+    They may lie beyond its end. What is read once and in turn comes from memory twice as fast so.
+    """
+    size = count.literal_value * array.dtype.bitwidth // 8
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        start = builder.bitcast(address(context, builder, array, args[0], args[1]), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, *[_INT32] * 3])
+        name = "llvm.prefetch.p0"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        for line in range(0, size, _LINE):
+            near = builder.gep(start, [_INT32(line)])
+            builder.call(function, [near, *map(_INT32, _READ_OFTEN)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, count), emit
+
+
+@constant
+def ones(typing: Any, words: Any, first: Any, bits: Any) -> Any:
+    """How many of the `bits` (constant) of int32 words from `first` on are set."""
+    whole = ir.IntType(bits.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start = address(context, builder, words, args[0], args[1])
+        given = builder.load(builder.bitcast(start, whole.as_pointer()), align=4)
+        return builder.trunc(builder.ctpop(given), ir.IntType(64))
+
+    return types.int64(words, types.intp, bits), emit
 
 
 @emitted

@@ -16,6 +16,7 @@ from ..modules.kernel_pattern import MOST_SETS, PatternConv2d
 from ..modules.layers import is_convolution, matrix_of
 from ..modules.linear import SparseLinear
 from ..modules.reduced import ReducedLayer
+from ..products.bitmap import BITS_PAY, reads_bits
 from ..products.two_four import refusal
 
 GATHER = "grouped (gather)"
@@ -124,7 +125,7 @@ def _offers(
     if matrix.is_cuda:
         yield from _on_gpu(module, matrix, zeros, limits)
     elif matrix.is_cpu and matrix.numel() >= limits.fewest_on_cpu:
-        yield from _on_cpu(module, zeros, limits)
+        yield from _on_cpu(module, matrix, zeros, limits)
     if isinstance(module, nn.Conv2d) and _few_patterns(zeros.kept, limits):
         yield PATTERNS, partial(PatternConv2d.from_dense, module, zeros.kept)
 
@@ -147,11 +148,16 @@ def _whole_lines(module: nn.Module, zeros: _Zeros) -> Iterator[tuple[str, Make]]
         yield CHANNELS, partial(ReducedLayer.from_dense, module)
 
 
-def _on_cpu(module: nn.Module, zeros: _Zeros, limits: Limits) -> Iterator[tuple[str, Make]]:
-    """CSR stands for ELL, N:M and bitmaps too: the CPU would unpack them to it."""
-    if zeros.density <= (limits.csr_conv if is_convolution(module) else limits.csr):
+def _on_cpu(
+    module: nn.Module, matrix: Tensor, zeros: _Zeros, limits: Limits
+) -> Iterator[tuple[str, Make]]:
+    """CSR stands for ELL and N:M too, and for bitmaps where the CPU would unpack them to it."""
+    conv = is_convolution(module)
+    if zeros.density <= (limits.csr_conv if conv else limits.csr):
         yield CSR, partial(_sparse, module, "csr")
         yield from _blocks(module, zeros, limits)
+    if not conv and BITS_PAY <= zeros.density <= limits.bitmap and reads_bits(matrix[:1]):
+        yield BITMAP, partial(_sparse, module, "bitmap")
 
 
 def _on_gpu(

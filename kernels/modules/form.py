@@ -36,7 +36,8 @@ class Form:
     `multiply` is the layer: x [..., in], the values, the bias or None, indices, sizes. `backward`
     gives the gradients by x [batch, in] and by the values; it takes that of y [batch, out], then
     the same. What only fills a row up has none. `on_cpu` is the matrix as the CPU multiplies it,
-    for forms that it would unpack at each call. `transposes` are more indices, for training: they
+    for forms that it would unpack at each call, unless `as_packed` says for x and the density that
+    it is faster from what is packed. `transposes` are more indices, for training: they
     follow the others. `learns`: whether the values have gradients.
     """
 
@@ -44,5 +45,6 @@ class Form:
     multiply: Multiply
     backward: Callable[[Tensor, Tensor, Tensor, Indices, Sizes], tuple[Tensor, Tensor]]
     on_cpu: OnCpu | None = None
+    as_packed: Callable[[Tensor, float], bool] = lambda x, density: False
     transposes: Callable[[Packed], dict[str, Tensor]] | None = None
     learns: bool = True

@@ -147,8 +147,8 @@ def _grouped_backward(
 
 
 FORMS: dict[str, Form] = {
-    "csr": Form(_pack_csr, _csr, _csr_backward, _csr_on_cpu, transposes_csr),
-    "bsr": Form(_pack_bsr, _bsr, _bsr_backward, _bsr_on_cpu, _transpose_bsr),
+    "csr": Form(_pack_csr, _csr, _csr_backward, _csr_on_cpu, transposes=transposes_csr),
+    "bsr": Form(_pack_bsr, _bsr, _bsr_backward, _bsr_on_cpu, transposes=_transpose_bsr),
     **SCATTERED,
     "two_four": Form(_pack_two_four, _two_four, _two_four_backward, learns=False),
     "grouped": Form(_pack_grouped, _grouped, _grouped_backward),

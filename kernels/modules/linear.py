@@ -72,8 +72,11 @@ class SparseLayer(nn.Module):
 
         None for the forms that are multiplied as they are, other devices, and traced calls.
         """
-        unpack = FORMS[self.form].on_cpu
+        form = FORMS[self.form]
+        unpack = form.on_cpu
         if unpack is None or not x.is_cpu or launchable(x) or self.as_operator(x):
+            return None
+        if form.as_packed(x, self.density):
             return None
         state = [state_of(tensor) for tensor in (self.values, *self.indices)]
         if self._on_cpu is None or self._on_cpu[0] != state:

@@ -6,6 +6,7 @@ They are trained alike, through the structure of their entries by rows and by co
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from ..cuda.launch import launchable
 from ..formats.ell import ELL
 from ..formats.nm import NM
-from ..products.bitmap import bitmap_linear
+from ..products.bitmap import BITS_PAY, bitmap_linear, reads_bits
 from ..products.bitmap_tiles import BitmapTiles
 from ..products.cpu_sparse import CpuSparse
 from ..products.ell import ell_linear
@@ -71,6 +72,10 @@ def _locate_bitmap(values: Tensor, indices: Indices, sizes: Sizes) -> Scattered:
 
 def _bitmap_on_cpu(values: Tensor, indices: Indices, sizes: Sizes) -> CpuSparse:
     return CpuSparse.from_dense(_tiles(values, indices, sizes).to_dense())
+
+
+def _bits_pay(x: Tensor, density: float) -> bool:
+    return density >= BITS_PAY and reads_bits(x)
 
 
 def _pack_nm(matrix: Tensor, mask: Tensor, n: int = 2, m: int = 4) -> Packed:
@@ -143,12 +148,14 @@ def _scattered(
     def transposes(packed: Packed) -> dict[str, Tensor]:
         return locate(packed.values, list(packed.indices.values()), packed.sizes)._asdict()
 
-    return Form(pack, through, backward, on_cpu, transposes)
+    return Form(pack, through, backward, on_cpu, transposes=transposes)
 
 
 SCATTERED = {
     "ell": _scattered(_pack_ell, _ell, _ell_on_cpu, _locate_ell),
-    "bitmap": _scattered(_pack_bitmap, _bitmap, _bitmap_on_cpu, _locate_bitmap),
+    "bitmap": replace(
+        _scattered(_pack_bitmap, _bitmap, _bitmap_on_cpu, _locate_bitmap), as_packed=_bits_pay
+    ),
     "nm": _scattered(_pack_nm, _nm, _nm_on_cpu, _locate_nm),
 }
 """These forms by name."""

@@ -1,17 +1,19 @@
 """Products with a bitmap matrix, for small batches: one bit per entry and the values kept.
 
-A GPU reads only those bytes. The CPU has nothing to gain from them: it unpacks the matrix at each
-call, so that dense is the better choice there.
+A GPU reads only those bytes, and so does a CPU with AVX-512 in fp32. Otherwise the CPU unpacks the
+matrix at each call, so that dense is the better choice there.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..compiled.jit import ready
 from ..cuda.launch import launch, launchable
 from ..cuda.source import Source, scalar
 from .bitmap_mma import bitmap_mma
@@ -24,6 +26,10 @@ SOURCE = Source(
     ({"T": "float"}, {"T": "half"}, {"T": "bfloat16"}),
 )
 _MOST_WARPS = 16
+# Samples for which the CPU reads the bits again and again.
+_FEW = 16
+BITS_PAY = 0.15
+"""The share of entries from which on the CPU is faster by a bitmap than by CSR."""
 
 
 def bitmap_linear(matrix: BitmapTiles, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -33,6 +39,8 @@ def bitmap_linear(matrix: BitmapTiles, x: Tensor, bias: Tensor | None = None) ->
     otherwise); the latter two run on its tensor cores, where it has them (from sm_80 on).
     """
     if not launchable(matrix.words, x):
+        if reads_bits(x):
+            return _bitmap_cpu(matrix, x, bias)
         return F.linear(x, matrix.to_dense(), bias)
     samples = rows(x)
     # Vector loads take four columns at once, so that rows of x must start at multiples of four.
@@ -40,6 +48,29 @@ def bitmap_linear(matrix: BitmapTiles, x: Tensor, bias: Tensor | None = None) ->
         samples = F.pad(samples, (0, -samples.shape[1] % 4))
     product = bitmap_mma if _has_tensor_cores(x) else bitmap_cuda
     return product(matrix, samples, bias).view(*x.shape[:-1], matrix.shape[0])
+
+
+def reads_bits(x: Tensor) -> bool:
+    """Whether the CPU multiplies x [..., in] from the bits and values, without unpacking them."""
+    few = math.prod(x.shape[:-1]) <= _FEW
+    if not few or not x.is_cpu or x.dtype != torch.float32 or not ready():
+        return False
+    from ..compiled import bitmap
+
+    return bitmap.EXPANDS
+
+
+def _bitmap_cpu(matrix: BitmapTiles, x: Tensor, bias: Tensor | None) -> Tensor:
+    from ..compiled import bitmap
+
+    out, ins = matrix.shape
+    flat = x.detach().reshape(math.prod(x.shape[:-1]), ins)
+    given = F.pad(flat, (0, -ins % matrix.chunk)).contiguous()
+    y = given.new_empty(len(given), out)
+    offset = given.new_zeros(out) if bias is None else bias.detach().float()
+    parts = matrix.words, matrix.offsets, matrix.values.detach().float(), given, offset, y
+    bitmap.multiply(*(part.contiguous().numpy() for part in parts))
+    return y.view(*x.shape[:-1], out)
 
 
 def bitmap_cuda(matrix: BitmapTiles, x: Tensor, bias: Tensor | None) -> Tensor:

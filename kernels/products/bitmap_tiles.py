@@ -70,6 +70,11 @@ class BitmapTiles:
         return unpack_bits(self.words.reshape(-1).view(torch.uint8), self.words.numel() * 32)
 
     @property
+    def chunk(self) -> int:
+        """Columns of a chunk."""
+        return _TILES * _COLUMNS
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all parts."""
         return self.words.nbytes + self.offsets.nbytes + self.values.nbytes

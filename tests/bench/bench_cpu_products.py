@@ -2,15 +2,15 @@
 
 Convolutions with 75 % of the columns gone, of ResNet and VGG shapes, against the dense convolution,
 both contiguous and channels-last, and the gradients of those of ResNet; linear layers at 90 %, by
-pattern; and the three products of a training step with a CSR weight, forwards and for both
-gradients, against the three dense ones. All candidates of a layer take turns in one run. Ratios are
-given of the medians, of the least times, and of the least of the processor time that all threads
-took together: on a machine that others use, the medians measure the others too, and the last moves
-least. `share of the limit` is the work that is left (its operations by a large product's, or its
-bytes by a large copy's rate) over the least time.
+pattern, and less sparse ones by bitmaps; and the three products of a training step with a CSR
+weight, forwards and for both gradients, against the three dense ones. All candidates of a layer
+take turns in one run. Ratios are given of the medians, of the least times, and of the least of the
+processor time that all threads took together: on a machine that others use, the medians measure the
+others too, and the last moves least. `share of the limit` is the work that is left (its operations
+by a large product's, or its bytes by a large copy's rate) over the least time.
 
 Run: python tests/bench/bench_cpu_products.py [--seconds S] [--out RESULTS.md]
-[--only convolutions gradients linear training] [--batches 1 16 256 (of the linear layers)]
+[--only convolutions gradients linear bitmaps training] [--batches 1 16 256 (of the linear layers)]
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ CONVOLUTIONS = (
 CONV_BATCHES, CONV_KEPT = (1, 8), 0.25
 LINEAR = ((1024, 4096), (4096, 1024), (4096, 4096))
 LINEAR_BATCHES, LINEAR_KEPT = (1, 16, 256), 0.1
+BITMAP_KEPT, BITMAP_BATCHES = (0.3, 0.5, 0.7), (1, 8)
 TARGETS = {1: 2.4, 256: 4.0}
 BLOCKS = (8, 16, 32)
 FEWEST = 7
@@ -305,6 +306,37 @@ def linear(
     return lines
 
 
+def bitmaps(seconds: float) -> list[str]:
+    lines = [
+        "Linear layers with single weights left, fp32, against the dense one",
+        "",
+        "| W | kept | batch | dense ms | bitmap ms | CSR ms | bitmap, times faster | CSR |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    found: dict[tuple[float, int], list[float]] = {}
+    for out, ins in LINEAR:
+        torch.manual_seed(0)
+        for kept in BITMAP_KEPT:
+            layer = nn.Linear(ins, out)
+            layer.weight.mul_(torch.rand(out, ins) < kept)
+            forms = {form: SparseLinear.from_dense(layer, form) for form in ("bitmap", "csr")}
+            for batch in BITMAP_BATCHES:
+                x = torch.randn(batch, ins)
+                calls: dict[str, Call] = {"dense": partial(layer, x)}
+                calls |= {form: partial(made, x) for form, made in forms.items()}
+                same(calls, layer(x))
+                times = rounds(calls, seconds)[MEDIAN]
+                gained = [times["dense"] / times[form] for form in forms]
+                found.setdefault((kept, batch), []).append(gained[0])
+                words = " | ".join(f"{each:.3f}" for each in times.values())
+                ratios = " | ".join(f"{each:.2f}" for each in gained)
+                lines.append(f"| {out}x{ins} | {kept:.0%} | {batch} | {words} | {ratios} |")
+    lines += ["", "| kept | batch | bitmap, times faster |", "|---|---|---|"]
+    for (kept, batch), ratios_found in found.items():
+        lines.append(f"| {kept:.0%} | {batch} | {summary(ratios_found)} |")
+    return lines
+
+
 def training(seconds: float) -> list[str]:
     out = ins = 3072
     lines = [
@@ -352,7 +384,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=1.5, help="for the rounds of one layer")
     parser.add_argument("--out", type=Path)
-    tables = ("convolutions", "gradients", "linear", "training")
+    tables = ("convolutions", "gradients", "linear", "bitmaps", "training")
     parser.add_argument("--only", nargs="+", choices=tables, default=tables)
     parser.add_argument("--batches", nargs="+", type=int, default=LINEAR_BATCHES)
     given = parser.parse_args()
@@ -368,6 +400,7 @@ def main() -> None:
             "convolutions": partial(convolutions, given.seconds, peak),
             "gradients": partial(gradients, given.seconds),
             "linear": partial(linear, given.seconds, peak, bandwidth, given.batches),
+            "bitmaps": partial(bitmaps, given.seconds),
             "training": partial(training, given.seconds),
         }
         found = [["", *make()] for name, make in makers.items() if name in given.only]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from secateur.kernels.dispatch.candidates import EVERY, SPARSE, candidates
 from secateur.kernels.dispatch.dispatcher import Dispatcher
 from secateur.kernels.dispatch.question import question_of
+from secateur.kernels.products.bitmap import reads_bits
 
 
 def generator() -> torch.Generator:
@@ -60,18 +61,21 @@ LAYERS = {
     "2 groups": (lambda: nn.Conv2d(64, 64, 3, groups=2), (1, 64, 4, 4)),
 }
 GATHER, CHANNELS, OUTPUTS = "grouped (gather)", "grouped (channels)", "grouped (outputs)"
+BITS = {"bitmap"} if reads_bits(torch.zeros(1, 1)) else set()
 CASES = [
     ("linear", full(128, 192), set()),
     ("linear", columns(full(128, 192)), {GATHER}),
     ("linear", rows(full(128, 192)), {OUTPUTS}),
     ("linear", rows(columns(full(128, 192))), {GATHER, OUTPUTS}),
-    ("linear", scattered(128, 192, 0.5), set()),
-    ("linear", scattered(128, 192, 0.2), {"CSR"}),
-    ("linear", rows(columns(scattered(128, 192, 0.2))), {GATHER, OUTPUTS, "CSR"}),
-    ("linear", blocks(128, 192, 32), {"CSR", "BSR (32 x 32)"}),
-    ("linear", blocks(128, 192, 8), {"CSR", "BSR (8 x 8)"}),
+    ("linear", scattered(128, 192, 0.9), set()),
+    ("linear", scattered(128, 192, 0.5), BITS),
+    ("linear", scattered(128, 192, 0.35), {"CSR"} | BITS),
+    ("linear", scattered(128, 192, 0.1), {"CSR"}),
+    ("linear", rows(columns(scattered(128, 192, 0.1))), {GATHER, OUTPUTS, "CSR"}),
+    ("linear", blocks(128, 192, 32), {"CSR", "BSR (32 x 32)"} | BITS),
+    ("linear", blocks(128, 192, 8), {"CSR", "BSR (8 x 8)"} | BITS),
     ("Conv1D", columns(full(128, 192)), {GATHER}),
-    ("Conv1D", scattered(128, 192, 0.2), {"CSR"}),
+    ("Conv1D", scattered(128, 192, 0.1), {"CSR"}),
     ("1 place", scattered(128, 192, 0.2), {"CSR"}),
     ("1 place", columns(full(128, 192)), {CHANNELS}),
     ("3 x 3", columns(full(96, 216)), {GATHER}),

@@ -44,7 +44,6 @@ def serve() -> int:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     server = Server(out)
-    server.prepare()
     decoder = Decoder()
     while data := source.read(1 << 20):
         for message in decoder.feed(data):
@@ -98,10 +97,6 @@ class Server:
         with self._lock:
             while data:
                 data = data[self._out.write(data) :]
-
-    def prepare(self) -> None:
-        """Let what this machine lacks be compiled, before a job waits for it."""
-        self._workspace.loops.prepare()
 
     def close(self) -> None:
         """The studio has gone: stop the job, give it a moment to save its checkpoint, and leave."""
@@ -263,6 +258,8 @@ def _open(workspace: Workspace, params: Params, control: Control) -> Iterable[Ev
     result = workspace.open(params["address"], params.get("arch"), bool(params.get("trust")))
     control.check()
     yield Finished(result)
+    # Now the person looks at the model; before, everything was in a hurry.
+    workspace.loops.prepare()
 
 
 def _prune(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:

@@ -51,7 +51,7 @@ class Plan:
     ) -> Self:
         """For images of `shape` [n, c, h, w]; `columns`, integers [nnz], as those of the matrix."""
         most = _VECTORS * HOST.lanes
-        pieces, begins = Pieces.of(walks, columns, shape, outputs, beyond=most)
+        pieces, begins = Pieces.of(walks, columns, shape, outputs, run=most)
         count = (pieces.rows - 1) * pieces.pitch + outputs[1]
         vectors = -(-count // (-(-count // most) * HOST.lanes))
         return cls(pieces, begins.astype(np.int32), vectors)
@@ -103,14 +103,18 @@ def _loops(vectors: int, lanes: int) -> Any:
         units = -(-out // _CHANNELS)
         line = np.empty(vectors * lanes, np.float32)
         for unit in range(first, end):
-            source, _, image, above = filled_tile(x, channels, sizes, tile, filled, unit // units)
+            source, base, image, above = filled_tile(
+                x, channels, sizes, tile, filled, unit // units
+            )
             outputs = unit % units * _CHANNELS
             count = (min(rows, height - above) - 1) * pitch + width
-            for place in range(0, count, vectors * lanes):
+            for near in range(0, count, len(line)):
+                # Nothing lies behind an image that is its own tile.
+                place = near if len(tile) else min(near, count - len(line))
                 for o in range(outputs, min(outputs + _CHANNELS, out)):
                     sums = begin_run(bias[o], vectors, lanes)
                     for k in range(crow[o], crow[o + 1]):
-                        sums = add_run(sums, values[k], source, begins[k] + place)
+                        sums = add_run(sums, values[k], source, begins[k] + base + place)
                     put_run(line, sums)
                     into = (image * out + o) * height + above
                     _put(line, place, min(len(line), count - place), pitch, width, into, y)

@@ -63,12 +63,12 @@ class Pieces:
         shape: torch.Size,
         outputs: tuple[int, ...],
         *,
-        beyond: int = 0,
+        run: int = 1,
     ) -> tuple[Self, Longs]:
         """For images of `shape` [n, c, h, w], and where `columns` (integers) begin in the tile.
 
-        `columns` are those of the GEMM view that are read. Loops that read `beyond` the tile's
-        last entry have so many more, and never the input itself.
+        `columns` are those of the GEMM view that are read. Loops may read `run` entries from any
+        place of the tile on; of an input that is its own tile all pieces have so many outputs.
         """
         (kernel, stride, dilation, *around), (taps, step, far, left, right) = walks
         position, across = columns.long() // taps, columns.long() % taps * far
@@ -80,17 +80,18 @@ class Pieces:
         share_of_thread = -(-outputs[0] * shape[0] // torch.get_num_threads())
         rows = min(outputs[0], _TILE // line - more, max(share_of_thread, _FEWEST // outputs[1]))
         rows = max(1, rows)
+        each = -(-outputs[0] // rows)
         lines = rows + more
-        whole = stride == step == 1 and not beyond and not any((*around, left, right))
+        fewest = (outputs[0] - (each - 1) * rows - 1) * pitch + outputs[1]
+        whole = stride == step == 1 and not any((*around, left, right)) and fewest >= run
         if whole:
             lines, channel = shape[2], channels[channel]
         phase = down % stride * step + across % step
         begins = ((channel * stride * step + phase) * lines + down // stride) * pitch
         begins += across // step
-        entries = 0 if whole else len(channels) * stride * step * lines * pitch + beyond
+        entries = 0 if whole else len(channels) * stride * step * lines * pitch + run
         sizes = [rows, lines, pitch, stride, step, around[0], left, math.prod(shape[1:])]
         found = np.array([*sizes, *shape[2:], *outputs], np.int64)
-        each = -(-outputs[0] // rows)
         return cls(rows, each, pitch, channels.numpy(), entries, found), begins.numpy()
 
     def work(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
@@ -21,6 +23,9 @@ from .operators import grouped_conv, run_grouped_conv
 if TYPE_CHECKING:
     from ..compiled.conv import Panels
     from ..compiled.csr_conv import Plan as Scattered
+
+# Sizes of inputs for which a layer remembers how to go about them.
+_MOST_PLANS = 8
 
 
 class SparseConv(SparseLayer):
@@ -56,9 +61,8 @@ class SparseConv(SparseLayer):
         super().__init__(form, packed, bias, trainable=trainable)
         self.window, self.groups = window, groups
         self.padding, self.padding_mode = padding or [], padding_mode
-        self._planned: tuple[object, Gather] | None = None
+        self._plans: tuple[object, dict[object, Any]] = (None, {})
         self._packed: tuple[object, Panels] | None = None
-        self._scattered: tuple[object, Scattered | None] | None = None
 
     @classmethod
     def from_dense(
@@ -151,11 +155,29 @@ class SparseConv(SparseLayer):
         )
 
     def plan(self, x: Tensor) -> Gather:
-        """The plan for inputs like `x`; the last one is remembered."""
-        key = x.shape, x.dtype, x.is_contiguous(), state_of(self.kept)
-        if self._planned is None or self._planned[0] != key:
-            self._planned = key, Gather.plan(self.window, self.kept, x, self.groups)
-        return self._planned[1]
+        """The plan of the grouped form for inputs like `x`."""
+        make = partial(Gather.plan, self.window, self.kept, x, self.groups)
+        plan: Gather = self._plan(state_of(self.kept), x, make)
+        return plan
+
+    def scattered(self, matrix: CpuSparse, x: Tensor) -> Scattered | None:
+        """The plan of loops without patches for inputs like `x`, if they take them."""
+        plan: Scattered | None = self._plan(
+            matrix, x, partial(scattered_plan, self.window, matrix, x)
+        )
+        return plan
+
+    def _plan(self, structure: object, x: Tensor, make: Callable[[], Any]) -> Any:
+        """What `make` gives for inputs like `x`, remembered while the structure stays."""
+        if self._plans[0] != structure:
+            self._plans = structure, {}
+        plans = self._plans[1]
+        key = x.shape, x.dtype, x.is_contiguous()
+        if key not in plans:
+            if len(plans) == _MOST_PLANS:
+                del plans[next(iter(plans))]
+            plans[key] = make()
+        return plans[key]
 
     def _panels(self) -> Panels:
         """The weight and bias as the compiled loops read them, anew when one has changed."""
@@ -165,13 +187,6 @@ class SparseConv(SparseLayer):
         if self._packed is None or self._packed[0] != state:
             self._packed = state, Panels.of(self.values, self.bias)
         return self._packed[1]
-
-    def scattered(self, matrix: CpuSparse, x: Tensor) -> Scattered | None:
-        """The plan of loops without patches for inputs like `x`; the last one is remembered."""
-        key = x.shape, x.dtype, x.is_contiguous(), matrix
-        if self._scattered is None or self._scattered[0] != key:
-            self._scattered = key, scattered_plan(self.window, matrix, x)
-        return self._scattered[1]
 
     def patches(self, x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """What the kernel sees at each pixel: [n, pixels, in], made whole by one copy; output size.
@@ -203,7 +218,7 @@ class SparseConv(SparseLayer):
         return self.multiply(patches).transpose(1, 2)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_planned": None, "_packed": None, "_scattered": None}
+        return {**super().__getstate__(), "_plans": (None, {}), "_packed": None}
 
     def extra_repr(self) -> str:
         window = self.window

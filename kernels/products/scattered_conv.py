@@ -25,16 +25,14 @@ _FEWEST_PIXELS = 4
 def scattered_plan(window: Window, weight: CpuSparse, x: Tensor) -> Plan | None:
     """How to convolve images like `x` [n, c, h, w]; None for what has to go through patches.
 
-    Those are also images that are their own patches. Raises ValueError where `x` is smaller than
-    the kernel.
+    Raises ValueError where `x` is smaller than the kernel.
     """
     if x.dim() != 4 or x.dtype != torch.float32 or not x.is_contiguous():
         return None
     if weight.block != 1 or weight.matrix.dtype != torch.float32 or not ready():
         return None
     outputs = window.outputs(tuple(x.shape[2:]))
-    alone = outputs == x.shape[2:] and set(window.kernel) == {1}
-    if alone or outputs[1] < _FEWEST_PIXELS:
+    if outputs[1] < _FEWEST_PIXELS:
         return None
     from ..compiled.csr_conv import Plan
 

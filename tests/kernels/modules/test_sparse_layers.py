@@ -281,3 +281,19 @@ def test_other_layers_are_refused():
         SparseConv.from_dense(nn.ConvTranspose2d(2, 2, 3))
     with pytest.raises(ValueError, match="no smaller dense form"):
         ReducedLayer.from_dense(nn.Conv2d(4, 4, 3, groups=2))
+
+
+def test_a_convolution_remembers_how_to_go_about_a_few_sizes():
+    layer = nn.Conv2d(4, 6, 3, padding=1)
+    with torch.no_grad():
+        layer.weight[:, ::2] = 0
+        small = SparseConv.from_dense(layer)
+        images = [torch.randn(1, 4, 8, 6 + more) for more in range(12)]
+        plans = [small.plan(x) for x in images]
+        assert small.plan(images[-1]) is plans[-1]
+        assert small.plan(images[0]) is not plans[0]
+        for x in images:
+            torch.testing.assert_close(small(x), layer(x))
+        before = small.plan(images[-1])
+        small.kept.add_(0)
+        assert small.plan(images[-1]) is not before

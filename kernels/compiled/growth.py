@@ -8,6 +8,7 @@ that there is, and 16 bytes for each that is drawn.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -36,14 +37,14 @@ class Best:
         self._structure, self._rows = (crow.numpy(), columns.numpy()), rows.numpy()
         self._lengths, self._done = np.zeros(len(rows), np.int64), 0
         self._count, self._floor, self._held = count, np.float32(0), 0
-        self._columns, self._values, self._sizes = _room(0)
+        self._columns, self._values = _room(0)
 
     def add(self, block: Tensor) -> None:
         """Take the next rows, float32 [rows, in], not more than the first time; written to."""
         if not self._done:
             most = len(self._rows) * block.shape[1]
             room = min(most, 2 * self._count + block.numel())
-            self._columns, self._values, self._sizes = _room(room)
+            self._columns, self._values = _room(room)
         given, threads = block.numpy(), block.numel() // _WORTH_A_THREAD
         part = slice(self._done, self._done + len(given))
         rows, lengths = self._rows[part], self._lengths[part]
@@ -51,7 +52,7 @@ class Best:
         share(lambda a, b: _tally(given, self._floor, lengths, a, b), len(given), threads)
         if lengths.sum() > self._count:
             # No more than so many of one block can be among the best.
-            cut = _cut(given, self._sizes, self._count)
+            cut = _cut(given, self._count)
             self._floor = max(self._floor, np.nextafter(cut, np.float32(0)))
             share(lambda a, b: _tally(given, self._floor, lengths, a, b), len(given), threads)
         ends = self._held + np.cumsum(lengths)
@@ -73,20 +74,36 @@ class Best:
         if self._held <= self._count:
             return
         values = self._values[: self._held]
-        self._floor = _cut(values, self._sizes, self._count)
+        self._floor = _cut(values, self._count)
         larger = int(np.count_nonzero(np.abs(values) > self._floor))
         _shrink(self._lengths, self._columns, self._values, self._floor, self._count - larger)
         self._held = self._count
 
 
-def _cut(values: Floats, room: Floats, count: int) -> np.float32:
-    """The size of the `count`-th largest of more values; `room` has place for their sizes."""
+def largest_but(values: Tensor, count: int) -> float:
+    """The largest size of float32 values, 1-d and contiguous, but for `count` others."""
+    return float(_cut(values.numpy(), count + 1))
+
+
+def _cut(values: Floats, count: int) -> np.float32:
+    """The size of the `count`-th largest, found by counting some bits of all at a time.
+
+    Unlike what compares values, this takes as long where most of them are equal.
+    """
     if not count:
         return np.float32(np.inf)
-    sizes = np.abs(values.reshape(-1), out=room[: values.size])
-    sizes.partition(values.size - count)
-    cut: np.float32 = sizes[values.size - count]
-    return cut
+    bits = values.reshape(-1).view(np.int32)
+    parts = max(1, min(torch.get_num_threads(), len(bits) // _WORTH_A_THREAD))
+    found, left = 0, count
+    for shift, width in ((20, 11), (9, 11), (0, 9)):
+        counts = np.zeros((parts, 1 << width), np.int64)
+        given = bits, found, shift, width, counts
+        share(partial(_histogram, *given), parts, parts)
+        above = np.cumsum(counts.sum(0)[::-1])
+        place = int(np.searchsorted(above, left))
+        left -= int(above[place - 1]) if place else 0
+        found = found << width | (1 << width) - 1 - place
+    return np.int32(found).view(np.float32)
 
 
 def free(crow: Tensor, columns: Tensor, ins: int, numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,8 +123,21 @@ def distinct(total: int, count: int, draw: Callable[[int], Tensor]) -> Tensor:
     return torch.from_numpy(found)
 
 
-def _room(entries: int) -> tuple[Ints, Floats, Floats]:
-    return np.empty(entries, np.int32), np.empty(entries, np.float32), np.empty(entries, np.float32)
+def _room(entries: int) -> tuple[Ints, Floats]:
+    return np.empty(entries, np.int32), np.empty(entries, np.float32)
+
+
+@compiled("void(i4[::1], i8, i8, i8, i8[:, ::1], i8, i8)")
+def _histogram(
+    bits: Ints, upper: int, shift: int, width: int, counts: Longs, first: int, end: int
+) -> None:
+    """Count `width` bits from `shift` on of the sizes whose upper bits are `upper`."""
+    each = -(-len(bits) // len(counts))
+    for part in range(first, end):
+        for place in range(part * each, min((part + 1) * each, len(bits))):
+            size = bits[place] & 0x7FFFFFFF
+            if size >> (shift + width) == upper:
+                counts[part, size >> shift & ((1 << width) - 1)] += 1
 
 
 @compiled("void(i4[::1], i4[::1], i8[::1], f4[:, ::1], i8, i8)")

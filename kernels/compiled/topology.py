@@ -36,42 +36,40 @@ class Made(NamedTuple):
     sources: Tensor
 
 
-def survivors(crow: Tensor, columns: Tensor, values: Tensor, threshold: float) -> Made | None:
+def survivors(crow: Tensor, columns: Tensor, values: Tensor, threshold: float) -> Made:
     """What has |w| > `threshold`.
 
-    Of W[out, in] in CSR, int32 [out + 1] and [entries], float32 [entries]. None where all stay.
+    Of W[out, in] in CSR, int32 [out + 1] and [entries], float32 [entries].
     """
     rows, most = len(crow) - 1, len(values) // _WORTH_A_THREAD
     arrays = crow.numpy(), columns.numpy(), values.numpy()
     limit, starts = np.float32(threshold), np.zeros(rows + 1, np.int32)
     share(lambda a, b: _count(arrays[0], arrays[2], limit, starts, a, b), rows, most)
     np.cumsum(starts, dtype=np.int32, out=starts)
-    if starts[-1] == len(values):
-        return None
     made = _room(int(starts[-1]))
     share(lambda a, b: _keep(*arrays, limit, starts, *made, a, b), rows, most)
     return Made(torch.from_numpy(starts), *map(torch.from_numpy, made))
 
 
 def merged(
-    crow: Tensor, columns: Tensor, values: Tensor,
-    grown_rows: Tensor, grown_columns: Tensor, grown_values: Tensor, ins: int,
-) -> tuple[Made | None, int]:  # fmt: skip
-    """W with what comes; and how many come where an entry is.
+    left: Made, grown_rows: Tensor, grown_columns: Tensor, grown_values: Tensor, ins: int
+) -> tuple[Made | None, int]:
+    """W[out, in] with what comes; and how many come where an entry is.
 
-    W as for `survivors`; rows and columns of what comes are int64. None where these are outside of
-    W, out of order or there twice; where some come where an entry is, what is made means nothing.
+    Rows and columns of what comes are int64. None where these are outside of W, out of order or
+    there twice; where some come where an entry is, what is made means nothing.
     """
-    rows, total = len(crow) - 1, len(values) + len(grown_values)
+    rows, total = len(left.crow) - 1, len(left.values) + len(grown_values)
     grown, narrow = np.zeros(rows + 1, np.int32), np.empty(len(grown_values), np.int32)
     if not _opened(grown_rows.numpy(), grown_columns.numpy(), ins, grown, narrow):
         return None, 0
     came = grown, narrow, grown_values.numpy()
     clashes, made = np.zeros(rows, np.int32), _room(total)
-    arrays = crow.numpy(), columns.numpy(), values.numpy()
+    crow, columns, values, sources = (part.numpy() for part in left)
+    arrays = crow, columns, values, sources
     most = total // _WORTH_A_THREAD
     share(lambda a, b: _merge(*arrays, *came, *made, clashes, a, b), rows, most)
-    starts = torch.from_numpy(arrays[0] + grown)
+    starts = torch.from_numpy(crow + grown)
     return Made(starts, *map(torch.from_numpy, made)), int(clashes.sum())
 
 
@@ -162,11 +160,11 @@ def _opened(rows: Longs, columns: Longs, ins: int, starts: Ints, narrow: Ints) -
 
 
 @compiled(
-    "void(i4[::1], i4[::1], f4[::1], i4[::1], i4[::1], f4[::1], i4[::1], f4[::1], i4[::1], "
-    "i4[::1], i8, i8)"
+    "void(i4[::1], i4[::1], f4[::1], i4[::1], i4[::1], i4[::1], f4[::1], i4[::1], f4[::1], "
+    "i4[::1], i4[::1], i8, i8)"
 )
 def _merge(
-    crow: Ints, columns: Ints, values: Floats, grown: Ints, grown_columns: Ints,
+    crow: Ints, columns: Ints, values: Floats, before: Ints, grown: Ints, grown_columns: Ints,
     grown_values: Floats, new_columns: Ints, new_values: Floats, sources: Ints, clashes: Ints,
     first: int, end: int,
 ) -> None:  # fmt: skip
@@ -179,14 +177,14 @@ def _merge(
                 new_columns[to], new_values[to], sources[to] = new, grown_values[at], -1
                 at += 1
             else:
-                new_columns[to], new_values[to], sources[to] = old, values[place], place
+                new_columns[to], new_values[to], sources[to] = old, values[place], before[place]
                 place += 1
                 clashes[row] += new == old
             to += 1
         for rest in range(stop - place):
             new_columns[to + rest] = columns[place + rest]
             new_values[to + rest] = values[place + rest]
-            sources[to + rest] = place + rest
+            sources[to + rest] = before[place + rest]
         for rest in range(last - at):
             new_columns[to + rest] = grown_columns[at + rest]
             new_values[to + rest] = grown_values[at + rest]

@@ -51,10 +51,6 @@ class Evolved:
         found = state.index_select(0, self.sources.clamp_min(0))
         return found.masked_fill_(self.sources < 0, 0)
 
-    def then(self, later: Evolved) -> Evolved:
-        """This update and another one of what it made as one."""
-        return Evolved(later.matrix, later.carry(self.sources + 1).sub_(1))
-
 
 def evolve(matrix: CSR, threshold: float, grown: Entries | None = None) -> Evolved:
     """Take out the entries with |w| <= `threshold` and put in the `grown` ones, columns ascending.
@@ -71,16 +67,32 @@ def evolve(matrix: CSR, threshold: float, grown: Entries | None = None) -> Evolv
     if grown is None:
         none = matrix.values.new_empty(0, dtype=torch.int64)
         grown = Entries(matrix.shape, none, none, matrix.values.new_empty(0))
-    if grown.shape != matrix.shape or grown.values.dtype != matrix.values.dtype:
-        raise ValueError(
-            f"grown {grown.values.dtype} entries of {grown.shape} do not fit a "
-            f"{matrix.values.dtype} matrix of {matrix.shape}"
-        )
+    _check_fits(matrix, grown)
     if launchable(matrix.values) and matrix.values.dtype != torch.float64:
         return evolve_cuda(matrix, threshold, grown)
-    if matrix.values.device.type == "cpu" and matrix.values.dtype == torch.float32 and ready():
+    if _serves(matrix):
         return _evolve_compiled(matrix, threshold, grown)
     return _evolve(matrix, threshold, grown)
+
+
+def put_in(left: Evolved, grown: Entries) -> Evolved:
+    """The update `left`, of which no entry is zero, and after it `grown` put in, as one.
+
+    Arguments and errors as those of `evolve`.
+    """
+    matrix = left.matrix
+    if not _serves(matrix):
+        after = evolve(matrix, 0.0, grown)
+        return Evolved(after.matrix, after.carry(left.sources + 1).sub_(1))
+    from ..compiled.topology import Made, merged
+
+    _check_fits(matrix, grown)
+    before = Made(*matrix.indices32, matrix.values, left.sources)
+    come = grown.rows.contiguous(), grown.columns.contiguous(), grown.values.detach().contiguous()
+    made, clashes = merged(before, *come, matrix.shape[1])
+    _check(made is None, clashes)
+    assert made is not None
+    return _evolved(matrix, made)
 
 
 def steered(threshold: float, gone: int, entries: int, target: float, by: float = 1.05) -> float:
@@ -92,6 +104,19 @@ def steered(threshold: float, gone: int, entries: int, target: float, by: float 
     if gone == target * entries:
         return threshold
     return threshold * by if gone < target * entries else threshold / by
+
+
+def _serves(matrix: CSR) -> bool:
+    """Whether the compiled loops take it."""
+    return matrix.values.device.type == "cpu" and matrix.values.dtype == torch.float32 and ready()
+
+
+def _check_fits(matrix: CSR, grown: Entries) -> None:
+    if grown.shape != matrix.shape or grown.values.dtype != matrix.values.dtype:
+        raise ValueError(
+            f"grown {grown.values.dtype} entries of {grown.shape} do not fit a "
+            f"{matrix.values.dtype} matrix of {matrix.shape}"
+        )
 
 
 def _keys(entries: Entries) -> Tensor:
@@ -138,22 +163,11 @@ def _evolve(matrix: CSR, threshold: float, grown: Entries) -> Evolved:
 
 
 def _evolve_compiled(matrix: CSR, threshold: float, grown: Entries) -> Evolved:
-    from ..compiled.topology import merged, survivors
+    from ..compiled.topology import survivors
 
-    crow, columns, values = (
-        part.contiguous() for part in (*matrix.indices32, matrix.values.detach())
-    )
-    left = survivors(crow, columns, values, threshold)
-    if left is not None:
-        crow, columns, values, _ = left
-        if not len(grown.values):
-            return _evolved(matrix, left)
-    come = grown.rows.contiguous(), grown.columns.contiguous(), grown.values.detach().contiguous()
-    made, clashes = merged(crow, columns, values, *come, matrix.shape[1])
-    _check(made is None, clashes)
-    assert made is not None
-    after = _evolved(matrix, made)
-    return after if left is None else _evolved(matrix, left).then(after)
+    given = [part.contiguous() for part in (*matrix.indices32, matrix.values.detach())]
+    left = _evolved(matrix, survivors(given[0], given[1], given[2], threshold))
+    return put_in(left, grown) if len(grown.values) else left
 
 
 def _evolved(matrix: CSR, made: Made) -> Evolved:

@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise, product
+from itertools import cycle, pairwise, product
 from typing import Any
 
 import torch
@@ -251,15 +251,15 @@ def topology(quick: bool) -> Iterator[str]:
         model = sparse(network(f"{SIDE}²"), share)
         layer = next(iter(model.children()))
         assert isinstance(layer, Evolving)
-        x, grad = torch.randn(2, batch, SIDE)
+        x, *grads = torch.randn(9, batch, SIDE)
         labels = torch.randint(10, (batch,))
         counts: dict[str, int] = {}
         works: dict[str, Work] = {
             "step": steps({"sparse": model}, x, labels)["sparse"],
-            "product": lambda x=x, grad=grad: [part @ x for part in grad.t().split(SIDE // 8)],
+            "product": lambda x=x, grad=grads[0]: [part @ x for part in grad.t().split(SIDE // 8)],
         }
         for growth, gone in product(GROWTHS, GONE):
-            works[growth + gone] = _exchange(layer, x, grad, growth, gone, counts)
+            works[growth + gone] = _exchange(layer, x, grads, growth, gone, counts)
         ms = interleaved(works, 2 if quick else 5)
         for name in list(works)[2:]:
             every = EVERY * ms["step"] + ms[name]
@@ -271,17 +271,20 @@ def topology(quick: bool) -> Iterator[str]:
 
 
 def _exchange(
-    layer: Evolving, x: Tensor, grad: Tensor, growth: str, gone: str, counts: dict[str, int]
+    layer: Evolving, x: Tensor, grads: list[Tensor], growth: str, gone: str, counts: dict[str, int]
 ) -> Work:
-    """An exchange of weights, put into the layer, with the momentum carried on and its mask."""
-    generator = torch.Generator().manual_seed(0)
+    """An exchange of weights, put into the layer, with the momentum carried on and its mask.
+
+    The gradients take turns, as one of them would soon fill the rows that it prefers.
+    """
+    generator, turns = torch.Generator().manual_seed(0), cycle(grads)
     values, momentum = torch.randn(2, len(layer.values))
     values *= deviation(layer.matrix.shape, len(values))
     share, deviations = GONE[gone]
     threshold = deviations * deviation(layer.matrix.shape, len(values))
 
     def grow(left: Any, count: int) -> Any:
-        counts[growth + gone] = count
+        counts[growth + gone], grad = count, next(turns)
         if growth == "random":
             return drawn(left, count, generator)
         rows = torch.arange(left.shape[0])

@@ -50,7 +50,7 @@ class Best:
         rows, lengths = self._rows[part], self._lengths[part]
         share(lambda a, b: _clear(*self._structure, rows, given, a, b), len(given), threads)
         share(lambda a, b: _tally(given, self._floor, lengths, a, b), len(given), threads)
-        if lengths.sum() > self._count:
+        if lengths.sum() > 2 * self._count:
             # No more than so many of one block can be among the best.
             cut = _cut(given, self._count)
             self._floor = max(self._floor, np.nextafter(cut, np.float32(0)))

@@ -14,6 +14,7 @@ from itertools import islice
 
 from ..kernels.compiled.cache import filled
 from .events import Event, Progress
+from .plan import Plan
 
 WORDS = "Preparing compiled loops (once on this machine)…"
 
@@ -74,6 +75,12 @@ def with_loops(job: Iterable[Event], cancelled: Callable[[], bool]) -> Iterator[
         yield from loops.ahead_of(job, cancelled)
     finally:
         loops.stop()
+
+
+def used_by(plan: Plan) -> bool:
+    """Whether a run of the plan needs loops: to choose N of every M, or to train in CSR."""
+    patterns = {rule.pattern.kind for rule in plan.rules}
+    return "nm" in patterns or plan.schedule.kind == "sparse-training"
 
 
 def _command() -> list[str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from . import protocol
+from .compiled_loops import used_by
 from .control import Control, Stopped
 from .errors import OUT_OF_MEMORY, BadInput, NeedsConsent, is_out_of_memory
 from .events import Cancelled, Event, Failed, Finished
@@ -267,7 +268,7 @@ def _prune(workspace: Workspace, params: Params, control: Control) -> Iterable[E
     device, resume = params.get("device", "auto"), bool(params.get("resume"))
     trust = bool(params.get("trust_data"))
     run = workspace.prune(plan, folder, device, resume, control, trust)
-    return workspace.loops.ahead_of(run, control.cancelled)
+    return workspace.loops.ahead_of(run, control.cancelled) if used_by(plan) else run
 
 
 def _measure(workspace: Workspace, params: Params, control: Control) -> Iterable[Event]:

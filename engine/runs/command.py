@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from dataclasses import replace
 
     from .. import text
-    from ..compiled_loops import with_loops
+    from ..compiled_loops import used_by, with_loops
     from ..events import Log
     from ..models import open_model
     from ..plan import Training
@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     try:
         with interrupt_cancels(control):
-            for event in with_loops(job.events(), control.cancelled):
+            events = job.events()
+            for event in with_loops(events, control.cancelled) if used_by(plan) else events:
                 text.follow(event)
         if job.outcome is None:
             raise KeyboardInterrupt

@@ -13,10 +13,11 @@ import psutil
 import pytest
 
 from secateur.engine import compiled_loops
-from secateur.engine.compiled_loops import WORDS, CompiledLoops, with_loops
+from secateur.engine.compiled_loops import WORDS, CompiledLoops, used_by, with_loops
 from secateur.engine.control import Control
 from secateur.engine.errors import BadInput
 from secateur.engine.events import Event, Finished, Progress, Started
+from secateur.engine.plan import Plan
 from secateur.kernels.compiled import cache
 
 JOB = [Started("a job"), Finished({})]
@@ -74,6 +75,18 @@ def test_a_process_that_fails_is_no_reason_to_fail_or_to_wait(empty, monkeypatch
     assert said == [JOB[0], Progress(0, 0, WORDS), JOB[1]]
     assert list(loops.ahead_of(JOB, lambda: False)) == JOB  # it is not tried again
     loops.stop()
+
+
+@pytest.mark.parametrize(
+    ("plan", "used"),
+    [
+        ({"rules": [{"layers": "*", "pattern": "element", "sparsity": 0.5}]}, False),
+        ({"rules": [{"layers": "*", "pattern": "nm:2:4"}]}, True),
+        ({"rules": [], "schedule": "sparse-training", "training": {"epochs": 1}}, True),
+    ],
+)
+def test_only_runs_that_use_loops_wait_for_them(plan, used):
+    assert used_by(Plan.from_json(plan)) is used
 
 
 def test_a_folder_that_cannot_be_written_is_not_prepared(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ _TILE = 1 << 20
 # Pixels of a piece that pay for going through all weights once more, to share the work evenly.
 _FEWEST = 256
 # Entries that are copied at once.
-_RUN = 16
+_RUN, _SHORT_RUN = 16, 4
 
 Floats = NDArray[np.float32]
 Longs = NDArray[np.int64]
@@ -150,13 +150,18 @@ def filled_tile(
 @compiled()
 def copy(source: Any, first: Any, step: Any, target: Any, place: Any, count: Any) -> None:
     """Copy every step-th entry from `first` on, `count` of them, to a run from `place` on."""
-    if step > 2 or count < _RUN:
+    if step == 1 and count >= _RUN:
+        for near in range(0, count, _RUN):
+            at = min(near, count - _RUN)
+            store(target, place + at, load(source, first + at, _RUN))
+    elif step == 1 and count >= _SHORT_RUN:
+        for near in range(0, count, _SHORT_RUN):
+            at = min(near, count - _SHORT_RUN)
+            store(target, place + at, load(source, first + at, _SHORT_RUN))
+    elif step == 2 and count >= _RUN:
+        for near in range(0, count, _RUN):
+            at = min(near, count - _RUN)
+            store(target, place + at, load_other(source, first + 2 * at, _RUN))
+    else:
         for at in range(count):
             target[place + at] = source[first + at * step]
-        return
-    for near in range(0, count, _RUN):
-        at = min(near, count - _RUN)
-        if step == 1:
-            store(target, place + at, load(source, first + at, _RUN))
-        else:
-            store(target, place + at, load_other(source, first + 2 * at, _RUN))

@@ -100,7 +100,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _engine(args: argparse.Namespace) -> int:
     if args.prepare:
-        from ..kernels.compiled.cache import fill
+        from ..kernels.compiled.ahead import fill
 
         fill()
         return 0

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from ..kernels.compiled.cache import filled
+from ..kernels.compiled.ahead import filled
 from .events import Event, Progress
 from .plan import Plan
 

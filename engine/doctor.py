@@ -134,7 +134,8 @@ def _kernels(machine: dict[str, Any]) -> Finding:
 
 
 def _loops(machine: dict[str, Any]) -> Finding:
-    from ..kernels.compiled.cache import filled, loops_folder
+    from ..kernels.compiled.ahead import filled
+    from ..kernels.compiled.cache import loops_folder
     from ..kernels.compiled.jit import compiler
 
     version = compiler()

@@ -1,4 +1,4 @@
-"""Where compiled loops are kept, and how all of them come to be there.
+"""Where compiled loops are kept.
 
 Importing this imports neither torch nor numba.
 """
@@ -9,16 +9,11 @@ import hashlib
 import os
 import sys
 from functools import cache
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
-from pkgutil import iter_modules
 
 from ..folders import cache_folder
 from ..processor import cpu_name
-
-_FILLED = "filled"
-"""An empty file beside the loops: none is missing."""
-_NICE = 5
 
 
 @cache
@@ -43,24 +38,3 @@ def loops_folder() -> Path | None:
     except OSError:
         return None
     return folder if os.access(folder, os.W_OK) else None
-
-
-def filled() -> bool:
-    """Whether there is nothing to compile ahead: all loops are kept, or none can be."""
-    folder = loops_folder()
-    return folder is None or (folder / _FILLED).exists()
-
-
-def fill() -> None:
-    """Compile every loop that is not kept yet, giving way to other processes; takes seconds."""
-    from .jit import ready
-
-    if hasattr(os, "nice"):
-        os.nice(_NICE)
-    folder = loops_folder()
-    if folder is None or not ready():
-        return
-    package = __name__.rpartition(".")[0]
-    for module in iter_modules([str(Path(__file__).parent)]):
-        import_module(f"{package}.{module.name}")
-    (folder / _FILLED).touch()

@@ -42,8 +42,7 @@ class Plan:
         cls, walks: tuple[Walk, Walk], kept: Tensor, shape: torch.Size, outputs: tuple[int, ...]
     ) -> Self:
         """For images of `shape` [n, c, h, w]; `kept` as the columns of the GEMM view, integers."""
-        pixels = -(-outputs[1] // -(-outputs[1] // HOST.pixels))
-        return cls(*Pieces.of(walks, kept, shape, outputs), pixels)
+        return cls(*Pieces.of(walks, kept, shape, outputs), _pixels(outputs[1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +76,17 @@ def convolve(x: Tensor, panels: Panels, y: Tensor, plan: Plan) -> None:
     operations = 2 * panels.weight[0].size * y[:, 0].numel() * len(panels.weight)
     arrays = plan.begins, panels.weight, panels.bias, y.view(-1).numpy(), panels.out
     plan.pieces.work(loops, x, len(panels.weight), operations // _WORTH_A_THREAD, *arrays)
+
+
+def prepare() -> None:
+    """Make the loops for images of common widths: multiples of 14, 8 and 7."""
+    for width in (HOST.pixels, 8, 7):
+        _loops(_pixels(width), HOST.lanes)
+
+
+def _pixels(width: int) -> int:
+    """How many pixels at a time leave the fewest of a row to be worked on twice."""
+    return -(-width // -(-width // HOST.pixels))
 
 
 @cache

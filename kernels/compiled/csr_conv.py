@@ -78,6 +78,12 @@ def convolve(
     )
 
 
+def prepare() -> None:
+    """Make the loops for all but very small images."""
+    for vectors in (_VECTORS, _VECTORS - 1):
+        _loops(vectors, HOST.lanes)
+
+
 @cache
 def _loops(vectors: int, lanes: int) -> Any:
     """The loops for so many vectors at a time: both are constants in them."""

@@ -18,7 +18,7 @@ from secateur.engine.control import Control
 from secateur.engine.errors import BadInput
 from secateur.engine.events import Event, Finished, Progress, Started
 from secateur.engine.plan import Plan
-from secateur.kernels.compiled import cache
+from secateur.kernels.compiled import ahead, cache
 
 JOB = [Started("a job"), Finished({})]
 PREPARE = [sys.executable, "-m", "secateur.engine", "engine", "--prepare"]
@@ -41,13 +41,13 @@ def test_all_loops_are_kept_and_nothing_is_compiled_after_that():
     folder = cache.loops_folder()
     assert folder is not None
     (folder / "filled").unlink(missing_ok=True)
-    assert not cache.filled()
+    assert not ahead.filled()
     subprocess.run(PREPARE, check=True, capture_output=True)
-    assert cache.filled()
+    assert ahead.filled()
     before = kept(folder)
     for module in ("sparse", "n_of_m", "topology", "conv"):
         assert any(module in name for name in before)
-    code = f"from {cache.__name__} import fill; fill()"
+    code = f"from {ahead.__name__} import fill; fill()"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert kept(folder) == before
 
@@ -65,7 +65,7 @@ def test_waiting_says_why_and_ends_when_it_is_cancelled(empty):
     assert [next(events), next(events)] == [JOB[0], Progress(0, 0, WORDS)]
     control.cancel()
     assert list(events) == [JOB[1]], "the job itself knows what to do then"
-    assert not cache.filled()
+    assert not ahead.filled()
 
 
 def test_a_process_that_fails_is_no_reason_to_fail_or_to_wait(empty, monkeypatch):
@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_written_is_not_prepared(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
     cache.loops_folder.cache_clear()
-    assert cache.filled()
+    assert ahead.filled()
     cache.loops_folder.cache_clear()
 
 
@@ -122,7 +122,7 @@ def test_ctrl_c_while_loops_are_prepared_stops_a_command(empty):
 
 def test_importing_the_cache_of_loops_loads_neither_torch_nor_numba():
     code = (
-        "import sys, secateur.kernels.compiled.cache, secateur.engine.compiled_loops;"
+        "import sys, secateur.kernels.compiled.ahead, secateur.engine.compiled_loops;"
         "assert not {'torch', 'numba'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

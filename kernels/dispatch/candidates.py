@@ -40,13 +40,15 @@ _RUNS = (4, 8, 16)
 class Limits:
     """Which forms are left out unmeasured, by their bytes or as measured.
 
-    All but the first are entries as a share of the rows and columns in use above which a form
+    All but the first two are entries as a share of the rows and columns in use above which a form
     loses: its bytes are 8 an entry for CSR in fp32 against 4, 6 in half types against 2, 2 and a
     bit for a bitmap; and where the patches of a convolution have to be made first, less pays.
     """
 
     fewest_on_cpu: int = 1 << 14
-    """Layers of fewer entries take the CPU less time than it takes to start a sparse product."""
+    """Linear layers of fewer entries take the CPU less time than starting a sparse product does."""
+    fewest_of_conv_on_cpu: int = 1 << 11
+    """The same of convolutions, which use an entry for many pixels."""
     csr: float = 0.4
     csr_half: float = 0.25
     csr_conv: float = 0.25
@@ -59,7 +61,7 @@ class Limits:
 MAY_WIN = Limits()
 """Only forms that may be faster than dense."""
 
-EVERY = Limits(0, *(1.0,) * 7)
+EVERY = Limits(0, 0, *(1.0,) * 7)
 """Whatever fits the zeros, to show by how much it loses."""
 
 
@@ -124,8 +126,11 @@ def _offers(
         return
     if matrix.is_cuda:
         yield from _on_gpu(module, matrix, zeros, limits)
-    elif matrix.is_cpu and matrix.numel() >= limits.fewest_on_cpu:
-        yield from _on_cpu(module, matrix, zeros, limits)
+    elif matrix.is_cpu:
+        conv = is_convolution(module)
+        fewest = limits.fewest_of_conv_on_cpu if conv else limits.fewest_on_cpu
+        if matrix.numel() >= fewest:
+            yield from _on_cpu(module, matrix, zeros, limits)
     if isinstance(module, nn.Conv2d) and _few_patterns(zeros.kept, limits):
         yield PATTERNS, partial(PatternConv2d.from_dense, module, zeros.kept)
 

@@ -113,6 +113,13 @@ def test_a_small_layer_is_left_alone_by_scattered_forms():
     assert not candidates(layer)
 
 
+def test_a_convolution_may_have_fewer_weights_than_a_linear_layer():
+    layer = nn.Conv2d(16, 16, 3)
+    with torch.no_grad():
+        layer.weight.view(16, -1).mul_(scattered(16, 144, 0.1))
+    assert "CSR" in candidates(layer)
+
+
 def test_layers_without_a_form_have_no_candidates():
     for layer in (nn.ReLU(), nn.LayerNorm(4), nn.Embedding(4, 4), nn.ConvTranspose2d(2, 2, 3)):
         assert not candidates(layer)

@@ -69,6 +69,17 @@ def test_a_preset_runs_to_what_it_asks_for(preset, address: str) -> None:
         assert row.achieved == pytest.approx(row.requested, abs=1 / 32)
 
 
+@pytest.mark.parametrize("network", ["mlp:64-256-256-256-10", "convnet:1x8x8-16-32-10"])
+def test_a_fresh_network_has_a_tenth_of_its_weights_as_the_preset_says(network: str) -> None:
+    preset = next(preset for preset in presets() if preset.name == "csr-from-scratch")
+    assert "90 % of the layers' weights are never there" in preset.summary
+    model = open_model(f"new:{network}")
+    run = Run(model, short(preset.load()))
+    list(run.events())
+    assert set(run.masks.layers) == {layer.path for layer in model.info.prunable}
+    assert run.outcome.report.sparsity == pytest.approx(0.9, abs=0.001)
+
+
 @pytest.mark.parametrize("name", ["shallower", "tensor-cores", "one-shot-safe"])
 def test_presets_at_once_need_no_data(name: str) -> None:
     model = open_model("torchvision:mobilenet_v3_small")

@@ -15,13 +15,23 @@ if TYPE_CHECKING:
     from .engine.models.exported import load
     from .engine.models.switching import load_nested
     from .engine.plan import Plan
-    from .engine.runs.runner import run
+    from .engine.runs.runner import Run, run
     from .kernels.dispatch.accelerate import accelerate
 
-__all__ = ["Plan", "__version__", "accelerate", "load", "load_nested", "open_model", "run"]
+__all__ = [
+    "Plan",
+    "Run",
+    "__version__",
+    "accelerate",
+    "load",
+    "load_nested",
+    "open_model",
+    "run",
+]
 
 _HOME = {
     "Plan": ".engine.plan",
+    "Run": ".engine.runs.runner",
     "accelerate": ".kernels.dispatch.accelerate",
     "load": ".engine.models.exported",
     "load_nested": ".engine.models.switching",
@@ -34,3 +44,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'secateur' has no attribute '{name}'")
     return getattr(import_module(_HOME[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

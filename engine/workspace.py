@@ -132,7 +132,7 @@ class Workspace:
         trust_data: bool = False,
     ) -> Iterable[Event]:
         """Run a plan and write it as a project in `folder`; `trust_data` as for `Run`."""
-        from .project import check_folder, make_folder, save_run
+        from .project import check_folder, make_folder
         from .runs.checkpoint import CHECKPOINT
         from .runs.runner import Run
 
@@ -152,16 +152,15 @@ class Workspace:
         try:
             for event in run.events():
                 if isinstance(event, Finished):
-                    event = self._finish(run, plan, folder, save_run)
+                    event = self._finish(run, folder)
                 yield event
         finally:
             self._run = None
 
-    def _finish(self, run: Run, plan: Plan, folder: Path, save: Any) -> Finished:
+    def _finish(self, run: Run, folder: Path) -> Finished:
         outcome = run.outcome
         assert outcome is not None
-        result = {**outcome.report.to_json(), "project": str(folder)}
-        save(folder, outcome.model, outcome.trained, outcome.masks, result, plan, outcome.levels)
+        result = outcome.save(folder)
         self._done = (outcome.model, outcome.masks, _labels(result))
         self._topology = run.topology
         return Finished(result)

@@ -40,6 +40,18 @@ def presets() -> tuple[Preset, ...]:
     return tuple(Preset(path) for path in sorted(folder.glob("*.yaml")))
 
 
+def as_plan(plan: Plan | str | Path) -> Plan:
+    """A plan as it is, or that of an address; raises BadInput for anything else."""
+    if isinstance(plan, Plan):
+        return plan
+    if not isinstance(plan, str | Path):
+        raise BadInput(
+            f"a plan is a secateur.Plan, a file or preset:NAME, not a {type(plan).__name__}; "
+            "Plan.from_json makes one of a dict"
+        )
+    return load_plan(str(plan))
+
+
 def load_plan(address: str) -> Plan:
     """The plan of a file, or of ``preset:NAME``; raises BadInput that lists the names there are."""
     if not address.startswith(_PREFIX):

@@ -13,7 +13,9 @@ import torch
 
 from ..errors import BadInput
 from ..files import replacing
+from ..models.model import Model
 from ..plan import Plan
+from ..project import check_folder, check_same_run
 
 CHECKPOINT = "checkpoint.pt"
 """Name of a checkpoint's file in a project's folder."""
@@ -87,3 +89,15 @@ def run_key(plan: Plan, digest: str) -> str:
     """Names a run: the same plan on the same weights."""
     text = json.dumps(plan.to_json(), sort_keys=True)
     return hashlib.sha256(f"{_VERSION} {digest} {text}".encode()).hexdigest()
+
+
+def check_free(folder: Path, model: Model, plan: Plan) -> None:
+    """Raise BadInput where a run of `plan` on `model` in `folder` would lose something of another.
+
+    A run of this plan on this model that was stopped there goes on.
+    """
+    check_folder(folder)
+    path = folder / CHECKPOINT
+    # To name the run the weights are read: not where there is nothing to compare with.
+    if not path.exists() or Checkpoint.of_run(path, run_key(plan, model.digest())) is None:
+        check_same_run(folder, model, plan)

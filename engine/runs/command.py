@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..control import Control
 from ..errors import BadInput
 from ..interrupts import interrupt_cancels
-
-if TYPE_CHECKING:
-    from ..models.model import Model
-    from ..plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +42,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from ..models import open_model
     from ..plan import Training
     from ..plan.presets import load_plan
-    from ..project import check_folder, check_same_run, make_folder, save_run
-    from .checkpoint import CHECKPOINT
+    from ..project import check_folder, make_folder
+    from .checkpoint import CHECKPOINT, check_free
     from .runner import Run
 
     plan = load_plan(args.plan)
@@ -59,8 +55,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         training = plan.training or Training(epochs=0)
         plan = replace(plan, training=replace(training, data=args.data))
     model = open_model(args.model, arch=args.arch, trust_pickle=args.trust_pickle)
-    if not args.restart and not _goes_on(folder / CHECKPOINT, model, plan):
-        check_same_run(folder, model, plan)
+    if not args.restart:
+        check_free(folder, model, plan)
     if plan.model is not None and not _same_model(plan.model, args.model):
         text.follow(Log(f"the plan was made for {plan.model}, not for {args.model}", "warning"))
     if args.download:
@@ -82,21 +78,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         with contextlib.suppress(OSError):
             folder.rmdir()  # only if nothing was written
         raise
-    outcome = job.outcome
-    result = {**outcome.report.to_json(), "project": str(folder)}
-    save_run(folder, outcome.model, outcome.trained, outcome.masks, result, plan, outcome.levels)
+    result = job.outcome.save(folder)
     return result, text.prune(result)
-
-
-def _goes_on(path: Path, model: Model, plan: Plan) -> bool:
-    """Whether a run of this plan on this model was stopped half-way and can go on.
-
-    Raises BadInput where another one was.
-    """
-    from .checkpoint import Checkpoint, run_key
-
-    # To name the run the weights are read: not where there is nothing to compare with.
-    return path.exists() and Checkpoint.of_run(path, run_key(plan, model.digest())) is not None
 
 
 def _same_model(one: str, other: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -30,19 +30,20 @@ from ..events import (
 )
 from ..masks import Masks, masked
 from ..models.model import Model
-from ..nested import Levels
 from ..plan import Plan, Rule, Training
+from ..plan.presets import as_plan
 from ..project import make_writable
 from ..report import Report
 from ..schedules.nested import Nested
 from ..schedules.sparse_training import SparseTraining
 from ..topology import Topology
 from .assignment import assign, check_finite
-from .checkpoint import run_key
+from .checkpoint import check_free, run_key
 from .learning import Learning
 from .loop import Lesson, Loop, changed
 from .module_weights import matrices, put, with_module
 from .nesting import Level, Nest, choose, loosest_rules, nest_of, note_of
+from .outcome import Outcome
 from .pruner import Pruner
 from .remarks import pattern_word
 from .run_data import data_of, training_of
@@ -53,51 +54,40 @@ from .zeros import check_kept_zero, words, zeros_of
 Events = Generator[Event, None, None]
 
 
-@dataclass
-class Outcome:
-    """What a finished run leaves: `model` computes with its new weights, without the masks.
-
-    `trained` says that the weights are not those that were loaded: by training, or because a
-    criterion updates them. `levels` are there where masks are nested, and `masks` the loosest.
-    """
-
-    model: Model
-    masks: Masks
-    report: Report
-    trained: bool
-    levels: Levels | None = None
-
-
 class Run:
     """One run of a plan on a model. The model's own weights are never changed.
 
-    Raises BadInput for a plan that does not fit the model, before anything is done; NeedsConsent
-    where the plan's data is a loader of someone's own, whose code only `trust_data` lets run.
+    `plan` may be the address of one, a file or ``preset:NAME``. Raises BadInput for a plan that
+    does not fit the model, before anything is done; NeedsConsent where the plan's data is a loader
+    of someone's own, whose code only `trust_data` lets run.
 
     `masks` are the current masks, replaced as a whole whenever they change, so that another thread
     may look at them; `topology` also has those that they replaced. `outcome` is there once `events`
     has ended with Finished. `folder` is made if it is not there, and training writes its
     ``checkpoint.pt`` there; without one a run cannot be resumed. Nothing else is left there:
-    `engine.project.save_run` writes the outcome as a project.
+    `outcome.save` writes the project.
     """
 
     def __init__(
         self,
         model: Model,
-        plan: Plan,
+        plan: Plan | str | Path,
         *,
         control: Control | None = None,
-        folder: Path | None = None,
+        folder: str | Path | None = None,
         device: str = "auto",
         trust_data: bool = False,
     ) -> None:
+        if not isinstance(model, Model):
+            raise BadInput(f"a run takes a model that is open: secateur.open_model({model!r})")
+        plan = as_plan(plan)
         self.model = model
         self.plan = plan
         self.masks = Masks()
         self.topology = Topology(self.masks, self.masks.layers)
         self.outcome: Outcome | None = None
         self._control = control or Control()
-        self._folder = folder
+        self._folder = None if folder is None else Path(folder)
         self._device = pick_device(device)
         assigned = assign(model, plan)
         self._rules = loosest_rules(plan, assigned.rules)
@@ -180,9 +170,8 @@ class Run:
         yield from map(Log, report.notes[len(model.info.notes) + len(self._notes) :])
         for layer in report.layers:
             yield LayerDone(layer.path, {"requested": layer.requested, "achieved": layer.achieved})
-        self.outcome = Outcome(
-            model, self.masks, report, trained is not None, nest.levels if nest else None
-        )
+        levels = nest.levels if nest else None
+        self.outcome = Outcome(model, self.plan, self.masks, report, trained is not None, levels)
         yield Finished(report.to_json())
 
     def _accuracy(self, model: Model) -> Callable[[Masks], float | None]:
@@ -289,16 +278,30 @@ class Run:
 
 def run(
     model: Model,
-    plan: Plan,
+    plan: Plan | str | Path,
     cancel: Control | None = None,
     *,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     device: str = "auto",
     trust_data: bool = False,
 ) -> Iterator[Event]:
-    """Run `plan` on `model` and yield its events; see `Run` for the arguments and the outcome."""
+    """Run `plan` on `model` and yield its events; see `Run` for the arguments.
+
+    A run that was stopped in `folder` goes on, and a finished one is written there as a project.
+    Raises BadInput for a folder that holds anything else. `Run` gives the pruned model without one.
+    """
     made = Run(model, plan, control=cancel, folder=folder, device=device, trust_data=trust_data)
-    return made.events()
+    if folder is None:
+        return made.events()
+    check_free(Path(folder), model, made.plan)
+    return _saved(made, Path(folder))
+
+
+def _saved(made: Run, folder: Path) -> Events:
+    for event in made.events():
+        if made.outcome is not None and isinstance(event, Finished):
+            event = Finished(made.outcome.save(folder))
+        yield event
 
 
 def _check_fresh(plan: Plan) -> None:

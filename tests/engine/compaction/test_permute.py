@@ -20,7 +20,8 @@ from secateur.engine.models.model import Model
 from secateur.engine.patterns.nm import NM, InOrder, lanes
 from secateur.engine.permute import folded
 from secateur.engine.plan import Plan
-from secateur.engine.runs.runner import Outcome, Run
+from secateur.engine.runs.outcome import Outcome
+from secateur.engine.runs.runner import Run
 from secateur.engine.verify import verify
 from secateur.kernels.selection.permutation import kept
 from secateur.kernels.selection.select import keep_n_of_m

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+import secateur
 from secateur.engine.control import Control
 from secateur.engine.errors import BadInput
 from secateur.engine.events import Event, Finished, Log, MaskChanged, Metric
 from secateur.engine.models import open_model
 from secateur.engine.plan import Plan
+from secateur.engine.project import Project
 from secateur.engine.runs.checkpoint import CHECKPOINT, Checkpoint
 from secateur.engine.runs.runner import Run
 from secateur.engine.runs.runner import run as run_plan
@@ -261,14 +263,48 @@ def test_training_data_with_nan_are_at_fault_and_not_the_learning_rate() -> None
         drain(run)
 
 
-def test_a_run_makes_its_folder_or_says_why_not(tmp_path: Path) -> None:
+def test_a_run_writes_a_project_in_its_folder_or_says_why_not(tmp_path: Path) -> None:
     model, made = open_model("sample:digits-resnet"), plan()
-    events = list(run_plan(model, made, folder=tmp_path / "a" / "b"))
+    folder = tmp_path / "a" / "b"
+    events = list(run_plan(model, made, folder=str(folder)))
     assert isinstance(events[-1], Finished)
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+    assert events[-1].result["project"] == str(folder)
+    project = Project.open(folder)
+    assert project.plan == made
+    assert project.report() == events[-1].result
+    assert isinstance(list(run_plan(model, made, folder=folder))[-1], Finished)
+    with pytest.raises(BadInput, match="another plan"):
+        run_plan(model, plan(seed=1), folder=folder)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(BadInput, match="cannot be written to"):
-        list(run_plan(model, made, folder=tmp_path / "file"))
+    for other in (tmp_path, tmp_path / "file"):
+        with pytest.raises(BadInput, match="name a"):
+            run_plan(model, made, folder=other)
+
+
+def test_an_address_is_a_plan_too_and_the_pruned_network_is_at_hand(tmp_path: Path) -> None:
+    model = open_model("sample:digits-resnet")
+    plan().save(tmp_path / "plan.yaml")
+    by_address = secateur.Run(model, tmp_path / "plan.yaml")
+    drain(by_address)
+    network = by_address.outcome.pruned()
+    for path, mask in by_address.outcome.masks.layers.items():
+        weight = network.get_submodule(path).weight.detach()
+        assert torch.equal(weight == 0, ~mask.reshape(weight.shape))
+        assert not torch.equal(weight, model.state[f"{path}.weight"])
+    by_address.outcome.save(str(tmp_path / "p"))
+    assert Project.open(tmp_path / "p").load()[1].sparsity == by_address.masks.sparsity
+    assert next(secateur.run(model, "preset:shallower")).kind == "started"
+    for wrong, words in (
+        (lambda: secateur.run(model, plan().to_json()), "Plan.from_json"),
+        (lambda: secateur.run("sample:digits-resnet", plan()), "open_model"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            wrong()
+
+
+def test_the_public_names_are_there_for_completion() -> None:
+    assert {"Plan", "Run", "run", "open_model", "load"} <= set(dir(secateur))
+    assert all(hasattr(secateur, name) for name in dir(secateur))
 
 
 def test_a_loss_that_explodes_stops_the_run() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from ..info import ModelInfo
 Inputs = Callable[[int], tuple[tuple[Any, ...], dict[str, Any]]]
 
 
-@dataclass
+@dataclass(repr=False)
 class Model:
     """A model as loaded.
 
@@ -32,7 +32,11 @@ class Model:
     module: nn.Module | None = None
     inputs: Inputs | None = None
     arch: str | None = None
-    config: dict[str, Any] | None = field(default=None, repr=False)
+    config: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        layers, params = len(self.info.layers), self.info.params
+        return f"Model({self.address!r}: {layers} layers, {params:,} parameters)"
 
     def weight(self, path: str) -> Tensor:
         """The stored parameter of the layer at `path`, detached."""

@@ -16,6 +16,8 @@ def accelerate(
 ) -> tuple[nn.Module, Mapping[str, Choice]]:
     """A copy of `module` for inference, its pruned layers in the form that is fastest here.
 
+    It does not learn: none of its parameters asks for gradients.
+
     `args` and `kwargs` are one input as the model will be called with: its batch size, dtype and
     device decide what is fastest. Each layer is measured once; the answers are kept in the
     person's cache folder. Returns the copy and what runs in each layer with zeros, by path; a layer

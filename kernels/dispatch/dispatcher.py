@@ -78,10 +78,10 @@ class Dispatcher:
 
         Every linear layer and convolution with zeros is looked at, transformers' ``Conv1D`` too, on
         an input of the shape that it has when the model is called with `args` and `kwargs`. The
-        copy computes the same within rounding. If it is not faster as a whole, the choices are all
-        dense.
+        copy computes the same within rounding, and does not learn: what records gradients would
+        take the forms' slower way. If it is not faster as a whole, the choices are all dense.
         """
-        result = copy.deepcopy(module).eval()
+        result = copy.deepcopy(module).eval().requires_grad_(False)
         layers = {path: layer for path, layer in result.named_modules() if _has_zeros(layer)}
         choices = {}
         for path, call in recorded(result, args, kwargs, layers).items():
@@ -92,7 +92,7 @@ class Dispatcher:
             result.set_submodule(path, choice.module)
         if chosen and winner(self._whole(module, result, args, kwargs)) == DENSE:
             dense = {p: Choice(DENSE, layers[p], c.times, c.remembered) for p, c in choices.items()}
-            return copy.deepcopy(module).eval(), dense
+            return copy.deepcopy(module).eval().requires_grad_(False), dense
         return result, choices
 
     def _whole(

@@ -81,6 +81,13 @@ class SparseMatrix(ABC):
         """Bytes of all parts."""
         return sum(part.nbytes for part in self.parts().values())
 
+    def __repr__(self) -> str:
+        words = (
+            f"{name}: {str(part.dtype).removeprefix('torch.')} {list(part.shape)}"
+            for name, part in self.parts().items()
+        )
+        return f"{type(self).__name__}({list(self.shape)}, {', '.join(words)}; {self.nbytes} bytes)"
+
 
 Candidate = Callable[[Tensor], SparseMatrix]
 

@@ -17,7 +17,7 @@ from .entries import Entries
 from .pack import bitmap_arrays_cuda, serves
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bitmap(SparseMatrix):
     """The smallest for scattered zeros at 10 to 90 % sparsity.
 

@@ -16,7 +16,7 @@ from .bits import narrow, to_int32
 from .entries import Entries, lines_of, starts
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BSR(SparseMatrix):
     """The smallest where zeros come in blocks; each block is a small dense product.
 

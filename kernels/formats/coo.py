@@ -14,7 +14,7 @@ from .bits import narrow, to_int32
 from .entries import Entries
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class COO(SparseMatrix):
     """The smallest where most rows are empty; the form that other programs read.
 

@@ -14,7 +14,7 @@ from .bits import narrow, stable_order, to_int32
 from .entries import Entries, lines_of, starts
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CSC(SparseMatrix):
     """The CSR of the transposed matrix: what the backward product with W^T reads.
 

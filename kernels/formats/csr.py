@@ -15,7 +15,7 @@ from .entries import Entries, lines_of
 from .pack import csr_arrays_cuda, serves
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CSR(SparseMatrix):
     """The smallest for scattered zeros above some 90 % sparsity.
 

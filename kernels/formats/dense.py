@@ -12,7 +12,7 @@ from .base import SparseMatrix, check_shape, shape_of
 from .entries import Entries
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dense(SparseMatrix):
     """All entries, zeros too. `values` is [out, in]. Keeps the sign of a zero."""
 

@@ -15,7 +15,7 @@ from .coo import COO
 from .entries import Entries
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DOK(SparseMatrix, Mapping[tuple[int, int], float]):
     """For looking at single entries: ``dok[3, 5]``, ``(3, 5) in dok``, ``dok.items()``.
 

@@ -15,7 +15,7 @@ from .bits import narrow, to_int32
 from .entries import Entries
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ELL(SparseMatrix):
     """The smallest for scattered zeros where all rows keep equally many, as in constant fan-in.
 

@@ -15,7 +15,7 @@ from .bits import narrow, to_int32
 from .entries import Entries
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Grouped(SparseMatrix):
     """The smallest where input positions or outputs went as a whole; its product stays dense.
 

@@ -20,7 +20,7 @@ from .ell import ELL
 from .entries import Entries
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Hybrid(SparseMatrix):
     """The smallest where most rows keep about equally many entries and some keep far more.
 

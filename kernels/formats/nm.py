@@ -19,7 +19,7 @@ _GLANCE = 1 << 16
 _AT_ONCE = 1 << 20
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class NM(SparseMatrix):
     """What sparse tensor cores read: 2:4 takes two values and two 2-bit indices for four entries.
 

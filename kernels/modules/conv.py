@@ -121,6 +121,7 @@ class SparseConv(SparseLayer):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == len(self.window.kernel) + 1:
             return self.forward(x.unsqueeze(0)).squeeze(0)
+        self.check(x, 1, self.sizes[1] // math.prod(self.window.kernel) * self.groups)
         x = self.padded(x)
         if self.form == "grouped":
             return self._gathered(x)

@@ -59,6 +59,18 @@ class SparseLayer(nn.Module):
             return sparse_linear_cpu(matrix, x, self.bias)
         return FORMS[self.form].multiply(x, self.values, self.bias, self.indices, self.sizes)
 
+    def check(self, x: Tensor, dim: int, expected: int) -> None:
+        """Raise ValueError unless x has as many features or channels, in the values' dtype.
+
+        The products themselves do not ask how long their input is. Under autocast layers hand each
+        other other dtypes than their own.
+        """
+        if x.dim() <= max(dim, 0) or x.shape[dim] != expected:
+            what = "features" if dim < 0 else "channels"
+            raise ValueError(f"the layer takes {expected} {what}, not an input {list(x.shape)}")
+        if x.dtype != self.values.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise ValueError(f"the layer is {self.values.dtype}, its input {x.dtype}")
+
     def as_operator(self, x: Tensor) -> bool:
         """Whether a call with `x` has to leave a trace: for gradients, compile or export."""
         if torch.compiler.is_compiling():
@@ -118,6 +130,7 @@ class SparseLinear(SparseLayer):
         return layer.train(module.training)
 
     def forward(self, x: Tensor) -> Tensor:
+        self.check(x, -1, self.sizes[1])
         return self.multiply(x)
 
 

@@ -131,3 +131,8 @@ def test_a_model_that_never_ends_is_given_up() -> None:
     rows = layer_rows(module)
     with pytest.raises(TooLong, match="did not end"):
         count_flops(module, lambda n: ((torch.ones(n, 4),), {}), rows, seconds=0.2)
+
+
+def test_a_model_says_what_it_is_and_not_its_weights() -> None:
+    model = open_model("sample:digits-resnet")
+    assert repr(model) == "Model('sample:digits-resnet': 19 layers, 77,754 parameters)"

@@ -103,6 +103,8 @@ def test_a_model_is_accelerated_as_a_copy(dispatcher):
     assert isinstance(model[0], nn.Linear)
     torch.testing.assert_close(fast(x), model(x), rtol=1e-4, atol=1e-4)
     assert (type(fast[0]) is nn.Linear) == (choices["0"].path == DENSE)
+    assert not any(parameter.requires_grad for parameter in fast.parameters())
+    assert model[2].weight.requires_grad
 
 
 def test_what_stops_the_check_stops_the_choice(tmp_path):

@@ -340,3 +340,12 @@ def test_nm_meta_is_checked():
             NM.from_parts(stored.parts(), {"shape": [4, 8], "n": n, "m": m})
     with pytest.raises(ValueError, match="no N:M"):
         NM.from_dense(torch.zeros(4, 8), 5, 4)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_matrix_says_its_shape_and_bytes_and_not_its_numbers(kind):
+    stored = FORMATS[kind].from_dense(torch.eye(4))
+    words = repr(stored)
+    assert words.startswith(f"{type(stored).__name__}([4, 4], ")
+    assert words.endswith(f"; {stored.nbytes} bytes)")
+    assert "tensor" not in words

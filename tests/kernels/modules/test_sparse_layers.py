@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 
 import pytest
 import torch
@@ -297,3 +298,22 @@ def test_a_convolution_remembers_how_to_go_about_a_few_sizes():
         before = small.plan(images[-1])
         small.kept.add_(0)
         assert small.plan(images[-1]) is not before
+
+
+@pytest.mark.parametrize(("form", "x", "words"), [
+    ("csr", torch.ones(3, 5), "takes 8 features, not an input [3, 5]"),
+    ("grouped", torch.tensor(1.0), "takes 8 features, not an input []"),
+    ("csr", torch.ones(3, 8, dtype=torch.float64), "float32, its input torch.float64"),
+])  # fmt: skip
+def test_a_linear_layer_refuses_inputs_that_do_not_fit(form, x, words):
+    layer = SparseLinear.from_dense(nn.Linear(8, 4), form)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        layer(x)
+
+
+@pytest.mark.parametrize("form", ["csr", "grouped"])
+@pytest.mark.parametrize("channels", [3, 5])
+def test_a_convolution_refuses_other_channels(form, channels):
+    layer = SparseConv.from_dense(nn.Conv2d(4, 6, 3), form)
+    with pytest.raises(ValueError, match="takes 4 channels, not an input"):
+        layer(torch.ones(1, channels, 8, 8))

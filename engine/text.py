@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from .events import Event, Log, Metric, Progress, Started
+from .verdicts import differing
 
 Json = dict[str, Any]
 
@@ -131,7 +132,7 @@ def shared(data: Json) -> str:
 def measure(result: Json) -> str:
     """The latency table, the verdict on the whole model, and what could not be measured."""
     cells, failed = result["cells"], result["failed"]
-    several = [key for key in ("batch", "dtype", "device") if len({c[key] for c in cells}) > 1]
+    several = differing(cells)
     rows = [
         [
             cell["layer"] or "whole model",
@@ -165,7 +166,7 @@ def measure(result: Json) -> str:
     known = sum(cell["cached"] for cell in cells)
     if known:
         lines.append(f"{known} of {len(cells)} measured before; --fresh times them anew")
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip()
 
 
 def _share_of_limit(roof: Json | None) -> str:

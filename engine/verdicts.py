@@ -108,6 +108,11 @@ def with_crossovers(cells: Sequence[Json]) -> list[Json]:
     return [{**cell, "crossover": found[_group(cell)]} for cell in cells]
 
 
+def differing(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which of the keys ``batch, dtype, device`` tell the cells apart."""
+    return [key for key in ("batch", "dtype", "device") if len({c[key] for c in cells}) > 1]
+
+
 def pattern_words(pattern: str) -> str:
     """A pattern's short form as people say it: element-wise, 2:4, block 8x8."""
     kind, _, settings = pattern.partition(":")

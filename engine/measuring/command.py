@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import text
 from ..errors import BadInput
 from ..files import check_writable, replacing
+from .details import details
 
 if TYPE_CHECKING:
     from ..masks import Masks
@@ -31,8 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--patterns", help="comma-separated, such as group,filter")
     add("--sparsities", help="comma-separated, such as 0.5,0.75")
     add("--layers", help="comma-separated globs; default: all")
-    add("--steps", action="store_true", help="also time the steps of each form")
-    add("--every", action="store_true", help="also time the forms that are known to lose")
+    add("--steps", action="store_true", help="also time and list the steps of each form")
+    add(
+        "--every",
+        action="store_true",
+        help="also time the forms that are known to lose, and list what lost with its factor",
+    )
     add("--fresh", action="store_true", help="ignore what was measured before")
     add("--table", metavar="FILE.json", help="write the latency table, also when stopped")
     add("--csv", metavar="FILE.csv", help="write every timing as a row, also when stopped")
@@ -107,7 +112,7 @@ def run(
             rows.append(event.values)
         if isinstance(event, Finished):
             _write(args, event.result, latency_html)
-            return event.result, text.measure(event.result)
+            return event.result, _text(event.result, args)
     if rows:
         cells = with_crossovers([row for row in rows if "error" not in row])
         failed = [row for row in rows if "error" in row]
@@ -132,6 +137,10 @@ def run_paper(args: argparse.Namespace, cancel: Callable[[], bool]) -> tuple[Jso
             _write(args, event.result, paper_html)
             return event.result, paper_text.paper(event.result)
     raise KeyboardInterrupt
+
+
+def _text(result: Json, args: argparse.Namespace) -> str:
+    return "\n".join([text.measure(result), *details(result["cells"], args.every)])
 
 
 def _write(args: argparse.Namespace, result: Json, html: Callable[[Json], str]) -> None:

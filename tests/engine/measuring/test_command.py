@@ -60,6 +60,25 @@ def test_the_text_has_the_settings_that_differ_and_why_something_is_missing(
     assert "cannot run alone" in out
 
 
+def test_the_text_lists_steps_and_what_lost_where_they_were_asked_for(
+    capfd: pytest.CaptureFixture[str],
+):
+    words = [*MODEL, "--patterns", "element", "--sparsities", "0.5", "--batch", "1,2"]
+    assert main(words) == 0
+    plain = capfd.readouterr().out
+    assert "\nsteps" not in plain
+    assert "lost" not in plain
+    assert main([*words, "--steps", "--every"]) == 0
+    _, steps, lost = capfd.readouterr().out.split("\n\n")[-3:]
+    head, _, *rows = (line.split() for line in steps.splitlines()[1:])
+    assert head == ["layer", "pattern", "kept", "batch", "form", "multiply", "ms"]
+    assert {(row[4], row[5]) for row in rows} >= {("1", "dense"), ("2", "dense"), ("1", "CSR")}
+    assert all(float(row[-1].lstrip("~")) > 0 for row in rows)
+    _, _, *rows = lost.splitlines()[1:]
+    assert [row.split()[4] for row in rows] == ["1", "2"]
+    assert all(row.endswith("×") for row in rows)
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

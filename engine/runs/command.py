@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if args.data == "":
         raise BadInput("--data needs an address, such as sample:digits or a folder")
     if args.data is not None:
-        training = plan.training or Training(epochs=0)
+        training = plan.training or (Training() if plan.schedule.trains else Training(epochs=0))
         plan = replace(plan, training=replace(training, data=args.data))
     model = open_model(args.model, arch=args.arch, trust_pickle=args.trust_pickle)
     if not args.restart:

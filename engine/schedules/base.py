@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..errors import BadInput
 from ..info import LayerInfo
 from ..patterns import Pattern
 from ..settings import Family, Setting
@@ -30,6 +31,21 @@ class Schedule(Setting):
 
     def check(self, total: int) -> None:
         """Raise BadInput where a training of `total` optimizer steps cannot do what is asked."""
+        if not self.trains:
+            return
+        if total == 0:
+            raise BadInput(
+                f"{self.kind} prunes while it trains, and 0 epochs train nothing; set epochs of "
+                "the training to at least 1"
+            )
+        if self.last_step(total) > total:
+            name, most = "end", total
+            if getattr(self, name, None) is None:
+                name, most = "begin", total - 1
+            raise BadInput(
+                f"{self.kind}: {name} is step {getattr(self, name)}, but the training has {total} "
+                f"steps; set {name} to at most {most}, leave it out, or train for more epochs"
+            )
 
     def last_step(self, total: int) -> int:
         """The optimizer step at which the masks are final, of `total` planned ones."""

@@ -45,6 +45,7 @@ class Iterative(Schedule):
         return self.fresh
 
     def check(self, total: int) -> None:
+        super().check(total)
         if self.rewind != "weights":
             return
         if self.rounds == 1:

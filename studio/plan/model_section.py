@@ -12,7 +12,7 @@ from ...engine.plan import Plan, Rule, Training, plan_fields
 from ...engine.schedules import SCHEDULES
 from ...engine.schedules.nested import Nested
 from ..look.widgets import label, named
-from ..state.plan_reasons import no_teacher, refusal, schedule_reasons
+from ..state.plan_reasons import no_teacher, refusal, schedule_reasons, wrong_steps
 from ..state.session import Session
 from .plan_sections import KindSection, TrainingSection
 from .presets import PresetsMenu
@@ -69,12 +69,14 @@ class ModelSection(QWidget):
         self.zeros.setChecked(plan.take_zeros)
         self._filling = False
         own_data = info.data if info is not None else None
+        per_epoch = self._session.steps_per_epoch
+        untaught = no_teacher(plan, info) if info is not None else ""
         self.training.show_training(
             plan.training,
             plan.schedule,
             own_data,
-            self._session.steps_per_epoch,
-            no_teacher(plan, info) if info is not None else "",
+            per_epoch,
+            untaught or wrong_steps(plan, per_epoch),
         )
         self._show_curve()
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from ...engine.allocation import Allocation
 from ...engine.criteria import CRITERIA, Criterion
+from ...engine.errors import BadInput
 from ...engine.info import LayerInfo, ModelInfo
 from ...engine.new_network import untrained
 from ...engine.patterns import PATTERNS, Pattern
-from ...engine.plan import Plan, Rule
+from ...engine.plan import Plan, Rule, Training
 from ...engine.schedules import SCHEDULES, Schedule
 from .starting import starting
 
@@ -128,6 +129,21 @@ def no_teacher(plan: Plan, info: ModelInfo) -> str:
     if not distils or not untrained(info.model):
         return ""
     return "This model has learned nothing that it could teach: switch off Distil under Retrain"
+
+
+def wrong_steps(plan: Plan, per_epoch: int | None) -> str:
+    """Why the schedule cannot be followed in the steps of the training; empty if it can.
+
+    `per_epoch` is how many steps a pass over the data takes, None while that is not known.
+    """
+    epochs = (plan.training or Training()).epochs
+    if epochs and per_epoch is None:
+        return ""
+    try:
+        plan.schedule.check(epochs * (per_epoch or 0))
+    except BadInput as error:
+        return str(error)
+    return ""
 
 
 def fits(layers: Sequence[LayerInfo], rule: Rule) -> bool:

@@ -10,7 +10,7 @@ from ...engine.info import ModelInfo
 from ...engine.plan import Plan, Rule
 from .assigned import Assigned
 from .client import EngineClient
-from .plan_reasons import needs_data, no_teacher
+from .plan_reasons import needs_data, no_teacher, wrong_steps
 
 
 class State(Protocol):
@@ -30,6 +30,8 @@ class State(Protocol):
     def project(self) -> Path | None: ...
     @property
     def assigned(self) -> Assigned: ...
+    @property
+    def steps_per_epoch(self) -> int | None: ...
     def rules_in_use(self) -> Iterable[Rule]: ...
 
 
@@ -48,7 +50,12 @@ def why_not(session: State, action: str) -> str:
         return "The plan prunes nothing yet: choose a pattern for a layer"
     if action == "prune":
         asked = session.plan, session.info
-        return session.assigned.refusal or needs_data(*asked) or no_teacher(*asked)
+        return (
+            session.assigned.refusal
+            or needs_data(*asked)
+            or no_teacher(*asked)
+            or wrong_steps(session.plan, session.steps_per_epoch)
+        )
     if action == "measure" and not session.info.runnable:
         return "A bare state dict can't be run: open it with its architecture"
     if action == "export" and session.project is None:

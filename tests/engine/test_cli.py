@@ -368,6 +368,15 @@ def test_a_project_of_something_else_is_not_replaced(
     ask(capfd, *prune(one, other), "--restart")
 
 
+def test_a_plan_that_trains_does_so_on_the_data_that_is_named(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plan, out = tmp_path / "p.yaml", str(tmp_path / "o")
+    plan.write_text(f"{PLAN}schedule: sparse-training\n")
+    argv = ("prune", "new:mlp:64-40-30-10", "--plan", str(plan), "--out", out)
+    assert ask(capfd, *argv, "--data", "sample:digits")["steps"] == 20 * 23
+
+
 def test_a_stopped_run_in_the_place_of_another_goes_on(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, plan: str
 ) -> None:

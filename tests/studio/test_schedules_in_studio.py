@@ -192,6 +192,27 @@ def test_layers_that_a_rule_may_skip_make_no_plan_unfit(panel, session):
     assert session.assigned.refusal.startswith("the plan fits no layer: a has pattern")
 
 
+@pytest.mark.parametrize("session", ["sample:digits"], indirect=True)
+def test_steps_that_the_training_does_not_have_are_said(panel, session):
+    note = panel.findChild(QLabel, "training_note")
+    session.client.state = "ready"
+    late = SCHEDULES.parse({"kind": "agp", "end": 24})
+    session.set_plan(replace(session.plan, schedule=late, training=Training(epochs=1)), "late")
+    assert not note.isVisible()  # how many steps there are is not known yet
+    assert session.why_not("prune") == ""
+    report = {"plan": session.plan.to_json(), "history": [{"step": 23, "accuracy": 0.9}]}
+    session.report = report
+    session.set_plan(replace(session.plan, seed=1), "again")
+    assert "end is step 24, but the training has 23 steps" in note.text()
+    assert session.why_not("prune") + "." == note.text()
+    assert note.isVisible()
+    session.set_plan(replace(session.plan, training=Training(epochs=2)), "longer")
+    assert not note.isVisible()
+    session.set_plan(replace(session.plan, training=Training(epochs=0)), "none")
+    assert "0 epochs train nothing" in note.text()
+    session.client.state = "stopped"
+
+
 def test_training_without_data_is_said_and_mended_by_a_completion(panel, session, qtbot):
     choose(panel, "agp")
     note = panel.findChild(QLabel, "training_note")

@@ -147,14 +147,39 @@ def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
         drain(Run(open_model("sample:digits-resnet"), agp(1), folder=tmp_path))
 
 
-def test_a_schedule_longer_than_the_training_still_reaches_its_end() -> None:
+def test_a_schedule_that_ends_with_the_training_has_time_to_recover() -> None:
     long = plan(
-        schedule={"kind": "agp", "end": 40, "every": 20}, training={"epochs": 1, "lr": 0.01}
+        schedule={"kind": "agp", "end": 23, "every": 20}, training={"epochs": 1, "lr": 0.01}
     )
     run = Run(open_model("sample:digits-resnet"), long)
     events = drain(run)
     assert any(isinstance(e, Log) and "goes on" in e.text for e in events)
     assert all(abs(layer.achieved - 0.9) < 0.005 for layer in run.outcome.report.layers)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "words"),
+    [
+        ({"kind": "sparse-training", "end": 100_000}, 2, "end is step 100000, but .* has 46 steps"),
+        ({"kind": "agp", "end": 24}, 1, "end is step 24, .* set end to at most 23, leave it"),
+        ({"kind": "agp", "begin": 23}, 1, "begin is step 23, .* set begin to at most 22"),
+        ({"kind": "movement", "begin": 30, "end": 47}, 2, "end is step 47"),
+        *(
+            ({"kind": kind, "end": 47}, 2, f"{kind}: end is step 47, but the training has 46")
+            for kind in ("admm", "dst", "gates", "set", "rigl")
+        ),
+        *(
+            (kind, 0, f"{kind} prunes while it trains, and 0 epochs train nothing")
+            for kind in ("sparse-training", "agp", "iterative")
+        ),
+    ],
+)
+def test_steps_that_the_training_does_not_have_are_refused(
+    schedule: Any, epochs: int, words: str
+) -> None:
+    wanted = plan(schedule=schedule, training={"epochs": epochs, "lr": 0.01})
+    with pytest.raises(BadInput, match=words):
+        Run(open_model("sample:digits-resnet"), wanted)
 
 
 def test_global_allocation_spends_the_budget_where_it_hurts_least() -> None:

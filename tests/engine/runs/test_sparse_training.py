@@ -264,11 +264,11 @@ def test_a_resumed_run_knows_how_often_its_topology_has_changed(tmp_path: Path) 
 
 
 def test_a_layer_without_a_rule_is_drawn_anew_too_and_nothing_else_is_said() -> None:
-    _, events = run(plan(layers="fc2", epochs=0))
+    _, events = run(plan(layers="fc2", epochs=1))
     said = [event.text for event in events if isinstance(event, Log)]
     assert "all weights are drawn anew with seed 0" in said  # its own weights are of seed 0 too
 
 
 def test_the_head_of_a_run_does_not_round_a_sparsity_to_everything() -> None:
-    _, events = run(plan(sparsity=0.966, layers="fc2", epochs=0))
+    _, events = run(plan(sparsity=0.966, layers="fc2", epochs=1))
     assert any(isinstance(event, Started) and "96.6%" in event.title for event in events)

@@ -31,7 +31,8 @@ class Checkpoint:
     `key` ties it to its plan and weights. `module` is a state dict, `optimizer` and `driver` are
     what the trainer and the schedule's driver need to go on, `layers` the bool masks by path,
     `random` torch's generator state, `metrics` what was said so far, `orders` the orders of input
-    channels that were found, `changes` the number of the masks' last change, `model` the address.
+    channels that were found, `changes` the number of the masks' last change, `model` the address,
+    `seconds` how long the run has taken so far.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Checkpoint:
     orders: dict[str, Any] = field(default_factory=dict)
     changes: int = -1
     model: str = ""
+    seconds: float = 0.0
 
     def save(self, path: Path) -> None:
         """Write to `path`; the checkpoint before it survives a failure."""

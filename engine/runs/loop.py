@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ class Lesson:
 
     `taken` are masks of zeros that the model brought; `key` names the run in its checkpoint in
     `folder`, without which a run cannot be resumed; `dense` is the dense model's accuracy, None
-    where all weights are drawn anew.
+    where all weights are drawn anew; `started` is when the run began, by `time.monotonic`.
     """
 
     model: Model
@@ -48,6 +49,7 @@ class Lesson:
     key: str
     dense: float | None
     taken: Mapping[str, Tensor]
+    started: float
 
 
 class Loop(ABC):
@@ -56,7 +58,8 @@ class Loop(ABC):
     `show` gets the masks whenever they change. After `events` has ended `masks` are final and
     `module` is in eval mode with its pruned weights at zero; `steps` were taken, `notes` are for
     the report. `final` has the sparsity that each layer is to end at, once `events` has begun.
-    `history` has (step, values) in order, as the Metric events say them.
+    `history` has (step, values) in order, as the Metric events say them. `started` is when the run
+    began, by `time.monotonic`, as if it had never been stopped.
     """
 
     module: nn.Module
@@ -73,6 +76,7 @@ class Loop(ABC):
         self.steps = 0
         self.notes: list[str] = []
         self.history: list[tuple[int, dict[str, float]]] = []
+        self.started = lesson.started
 
     @abstractmethod
     def events(self) -> Events:
@@ -148,6 +152,7 @@ class Loop(ABC):
             ) from None
         torch.set_rng_state(saved.random)
         self.history = [(at, values) for at, values in saved.metrics]
+        self.started -= saved.seconds
         self._changes = saved.changes
         self._topology = Topology(self.masks, self.masks.layers, saved.step, max(0, self._changes))
         self._show(self._topology)
@@ -268,6 +273,7 @@ class Loop(ABC):
             metrics=self.history,
             changes=self._changes,
             model=self._lesson.model.address,
+            seconds=time.monotonic() - self.started,
         ).save(self._lesson.folder / CHECKPOINT)
         return True
 

@@ -147,10 +147,10 @@ class Run:
             final = yield from self._allocate(pruner)
             yield from self._prune_once(pruner, final, trained)
         else:
-            learning = self._learning(self._training, data, digest, dense)
+            learning = self._learning(self._training, data, digest, dense, started)
             yield from learning.events()
             final, steps, self.masks = learning.final, learning.steps, learning.masks
-            history = learning.history
+            history, started = learning.history, learning.started
             self._notes = (*self._notes, *learning.notes)
             # Masks alone were learned: the weights are those that were loaded.
             trained = None if self.plan.schedule.frozen else learning.module
@@ -235,7 +235,9 @@ class Run:
         self._show(Topology(masks, masks.layers))
         yield changed(0, PackedMasks(), self.masks)
 
-    def _learning(self, training: Training, data: Data, digest: str, dense: float | None) -> Loop:
+    def _learning(
+        self, training: Training, data: Data, digest: str, dense: float | None, started: float
+    ) -> Loop:
         lesson = Lesson(
             model=self.model,
             plan=self.plan,
@@ -247,6 +249,7 @@ class Run:
             key=run_key(self.plan, digest),
             dense=dense,
             taken=dict(self._taken),
+            started=started,
         )
         if isinstance(self.plan.schedule, SparseTraining):
             return SparseLearning(lesson, self._pruner(), self._show)

@@ -123,6 +123,25 @@ def test_a_cancelled_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(tensor, rest.outcome.model.state[name]), name
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_a_resumed_run_counts_the_seconds_before_it_was_stopped(tmp_path: Path, old: bool) -> None:
+    control = Control()
+    for event in Run(
+        open_model("sample:digits-resnet"), agp(2), control=control, folder=tmp_path
+    ).events():
+        if isinstance(event, MaskChanged):
+            control.cancel()
+    saved = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert 0 < saved["seconds"] < 1000
+    saved["seconds"] = 5000.0
+    if old:  # one of a version that kept no seconds
+        del saved["seconds"]
+    torch.save(saved, tmp_path / CHECKPOINT)
+    rest = Run(open_model("sample:digits-resnet"), agp(2), folder=tmp_path)
+    drain(rest)
+    assert (rest.outcome.report.seconds > 5000) is not old
+
+
 def test_a_checkpoint_of_another_plan_is_neither_taken_up_nor_lost(tmp_path: Path) -> None:
     control = Control()
     first = Run(open_model("sample:digits-resnet"), agp(2), control=control, folder=tmp_path)

@@ -53,6 +53,7 @@ class Panels:
     """
 
     out: int
+    vectors: int
     weight: Floats
     bias: Floats
 
@@ -60,11 +61,13 @@ class Panels:
     def of(cls, weight: Tensor, bias: Tensor | None) -> Self:
         """Of float32."""
         out = len(weight)
-        short = -out % HOST.panel
+        vectors = HOST.vectors(out)
+        panel = vectors * HOST.lanes
+        short = -out % panel
         whole = F.pad(weight.detach(), (0, 0, 0, short))
-        panels = whole.unflatten(0, (-1, HOST.panel)).transpose(1, 2)
+        panels = whole.unflatten(0, (-1, panel)).transpose(1, 2).contiguous()
         offset = weight.new_zeros(out) if bias is None else bias.detach()
-        return cls(out, panels.contiguous().numpy(), F.pad(offset, (0, short)).numpy())
+        return cls(out, vectors, panels.numpy(), F.pad(offset, (0, short)).numpy())
 
 
 def convolve(x: Tensor, panels: Panels, y: Tensor, plan: Plan) -> None:
@@ -72,7 +75,7 @@ def convolve(x: Tensor, panels: Panels, y: Tensor, plan: Plan) -> None:
 
     Both contiguous and float32.
     """
-    loops = _loops(plan.pixels, HOST.lanes)
+    loops = _loops(plan.pixels, HOST.lanes, panels.vectors)
     operations = 2 * panels.weight[0].size * y[:, 0].numel() * len(panels.weight)
     arrays = plan.begins, panels.weight, panels.bias, y.view(-1).numpy(), panels.out
     plan.pieces.work(loops, x, len(panels.weight), operations // _WORTH_A_THREAD, *arrays)
@@ -81,7 +84,7 @@ def convolve(x: Tensor, panels: Panels, y: Tensor, plan: Plan) -> None:
 def prepare() -> None:
     """Make the loops for images of common widths: multiples of 14, 8 and 7."""
     for width in (HOST.pixels, 8, 7):
-        _loops(_pixels(width), HOST.lanes)
+        _loops(_pixels(width), HOST.lanes, 2)
 
 
 def _pixels(width: int) -> int:
@@ -90,8 +93,8 @@ def _pixels(width: int) -> int:
 
 
 @cache
-def _loops(pixels: int, lanes: int) -> Any:
-    """The loops for so many pixels at a time: both are constants in them.
+def _loops(pixels: int, lanes: int, vectors: int) -> Any:
+    """The loops for so many pixels at a time, and panels of so many vectors: constants in them.
 
     They do the units from `first` to `end`: panel after panel of each piece.
     """
@@ -114,23 +117,25 @@ def _loops(pixels: int, lanes: int) -> Any:
         rows, pitch = sizes[0], sizes[2]
         height, width = sizes[-2:]
         count, kept = panels.shape[:2]
-        weights = panels.reshape(-1)
+        weights, wide = panels.reshape(-1), vectors * lanes
         for unit in range(first, end):
             panel = unit % count
             source, base, image, above = filled_tile(
                 x, channels, sizes, tile, filled, unit // count
             )
-            outputs = panel * 2 * lanes
+            outputs = panel * wide
             for row in range(min(rows, height - above)):
                 for near in range(0, width, pixels):
                     # The last pixels of a row are worked on from its end.
                     column = min(near, width - pixels)
                     place = base + row * pitch + column
-                    sums = begin(bias, outputs, pixels, lanes)
+                    sums = begin(bias, outputs, pixels, lanes, vectors)
                     for k in range(kept):
-                        weight = (panel * kept + k) * 2 * lanes
-                        sums = add_position(sums, weights, weight, source, begins[k] + place)
+                        weight = (panel * kept + k) * wide
+                        sums = add_position(
+                            sums, weights, weight, source, begins[k] + place, vectors
+                        )
                     into = ((image * out + outputs) * height + above + row) * width + column
-                    put(y, into, height * width, out - outputs, sums)
+                    put(y, into, height * width, out - outputs, sums, vectors)
 
     return loops

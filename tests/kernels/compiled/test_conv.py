@@ -71,10 +71,11 @@ def test_registers_of_every_processor(processor, width, monkeypatch, poisoned):
     registers = Registers.of(PROCESSORS[processor])
     monkeypatch.setattr(conv, "HOST", registers)
     torch.manual_seed(0)
-    layer = nn.Conv2d(3, 2 * registers.panel + 5, 3, padding=1)
-    with torch.no_grad():
-        layer.weight.mul_(torch.rand(3, 3, 3) < 0.5)
-        same(layer, SparseConv.from_dense(layer), torch.randn(2, 3, 5, width))
+    for out in (registers.lanes - 1, 4 * registers.lanes + 5):
+        layer = nn.Conv2d(3, out, 3, padding=1)
+        with torch.no_grad():
+            layer.weight.mul_(torch.rand(3, 3, 3) < 0.5)
+            same(layer, SparseConv.from_dense(layer), torch.randn(2, 3, 5, width))
 
 
 @settings(deadline=None, max_examples=30)

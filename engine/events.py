@@ -55,11 +55,15 @@ class LayerDone(Event):
 
 @dataclass(frozen=True)
 class Metric(Event):
-    """Numbers of a training run at a step: ``loss``, ``accuracy``, ``sparsity``."""
+    """Numbers of a training run at a step: ``loss``, ``accuracy``, ``sparsity``.
+
+    `past`: measured before the run was resumed.
+    """
 
     kind: ClassVar[str] = "metric"
     step: int
     values: dict[str, float]
+    past: bool = False
 
 
 @dataclass(frozen=True)

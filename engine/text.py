@@ -95,6 +95,8 @@ def prune(report: Json) -> str:
     if accuracy["dense"] is not None:
         dense, pruned = percent(accuracy["dense"]), percent(accuracy["pruned"])
         lines.append(f"accuracy  {dense} dense, {pruned} pruned")
+    elif accuracy["pruned"] is not None:
+        lines.append(f"accuracy  {percent(accuracy['pruned'])}, trained sparse from fresh weights")
     if report.get("levels"):
         lines += ["", levels(report["levels"]), shared(report["shared"]), ""]
     lines.append(f"project   {report['project']}")
@@ -227,7 +229,12 @@ def follow(event: Event) -> None:
         sys.stderr.write(f"{clear}{event.title}\n")
     elif isinstance(event, Log):
         sys.stderr.write(f"{clear}{'warning: ' if event.level == 'warning' else ''}{event.text}\n")
-    elif isinstance(event, Metric) and "loss" in event.values:
-        values = "  ".join(f"{name} {value:.4f}" for name, value in event.values.items())
+    elif isinstance(event, Metric) and "loss" in event.values and not event.past:
+        values = "  ".join(f"{name} {_number(value)}" for name, value in event.values.items())
         sys.stderr.write(f"{clear}step {event.step}  {values}\n")
     sys.stderr.flush()
+
+
+def _number(value: float) -> str:
+    """Counts as they are, all else to four digits."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

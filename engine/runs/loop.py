@@ -131,10 +131,14 @@ class Loop(ABC):
         saved = Checkpoint.of_run(path, self._lesson.key) if path is not None else None
         if saved is not None:
             self._take_up(saved, trainer, driver)
-            yield Log(f"resumed from the checkpoint at step {saved.step} of {total}")
+            rows = [row for row in self.history if "loss" in row[1]]
+            reached = (
+                f"; {rows[-1][1]['accuracy']:.1%} accuracy at step {rows[-1][0]}" if rows else ""
+            )
+            yield Log(f"resumed from the checkpoint at step {saved.step} of {total}{reached}")
             before = PackedMasks() if self._dense_before else self.masks.layers
             yield changed(saved.step, before, self.masks)
-            yield from (Metric(at, values) for at, values in self.history if "loss" in values)
+            yield from (Metric(at, values, past=True) for at, values in rows)
             return saved.step
         yield from self._begin(trainer, driver)
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -374,7 +375,12 @@ def test_a_plan_that_trains_does_so_on_the_data_that_is_named(
     plan, out = tmp_path / "p.yaml", str(tmp_path / "o")
     plan.write_text(f"{PLAN}schedule: sparse-training\n")
     argv = ("prune", "new:mlp:64-40-30-10", "--plan", str(plan), "--out", out)
-    assert ask(capfd, *argv, "--data", "sample:digits")["steps"] == 20 * 23
+    code, said, err = call(capfd, *argv, "--data", "sample:digits")
+    assert code == 0, err
+    report = json.loads((tmp_path / "o" / "report.json").read_text())
+    assert report["steps"] == 20 * 23
+    assert f"accuracy  {100 * report['accuracy']['pruned']:.1f} %, trained sparse" in said
+    assert re.search(r"^step 23  dropped \d+  regrown \d+  loss \d\.\d{4} ", err, re.M)
 
 
 def test_a_stopped_run_in_the_place_of_another_goes_on(
@@ -402,7 +408,8 @@ def test_a_stopped_run_in_the_place_of_another_goes_on(
     assert (out / "checkpoint.pt").read_bytes() == saved
     code, _, err = call(capfd, *argv)
     assert code == 0, err
-    assert "resumed from the checkpoint" in err
+    assert re.search(r"resumed from the checkpoint at step .*% accuracy at step 23\n", err)
+    assert "\nstep 23 " not in err  # not again what was said before
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no JSON", '{"name": "a web page", "version": 1}'])

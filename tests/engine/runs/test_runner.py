@@ -118,6 +118,8 @@ def test_a_cancelled_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     rest = Run(open_model("sample:digits-resnet"), agp(3), folder=tmp_path)
     events = drain(rest)
     assert any(isinstance(e, Log) and "resumed" in e.text for e in events)
+    metrics = [e for e in events if isinstance(e, Metric) and "loss" in e.values]
+    assert [(e.step, e.past) for e in metrics] == [(23, True), (46, False), (69, False)]
     assert same_masks(rest, whole)
     for name, tensor in whole.outcome.model.state.items():
         assert torch.equal(tensor, rest.outcome.model.state[name]), name

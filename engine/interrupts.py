@@ -1,4 +1,4 @@
-"""Ctrl+C on the command line."""
+"""Ctrl+C on the command line, and SIGTERM, by which containers and job queues end a process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from .control import Control
 
 @contextmanager
 def interrupt_cancels(control: Control) -> Iterator[None]:
-    """The first Ctrl+C lets a run save its checkpoint and end; the second one ends it at once."""
+    """The first Ctrl+C or SIGTERM lets a run save its checkpoint and end; the second kills it."""
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def cancel(number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, before)
+        restore()
         control.cancel()
 
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers, and only it is interrupted
         return
-    before = signal.signal(signal.SIGINT, cancel)
+    before = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

@@ -59,7 +59,7 @@ class Checkpoint:
         try:
             return cls(**torch.load(path, map_location="cpu", weights_only=True))
         except (pickle.UnpicklingError, RuntimeError, EOFError, TypeError, OSError) as error:
-            reason = str(error).split("\n")[0].split(". ")[0]
+            reason = str(error).split("\n")[0].split(". ")[0] or "it is empty or cut off"
             raise BadInput(
                 f"{path}: the checkpoint cannot be read ({reason}); delete it to start anew"
             ) from None
@@ -77,7 +77,8 @@ class Checkpoint:
             whose = f" of {saved.model}" if saved.model else ""
             raise BadInput(
                 f"{path} is of another unfinished run{whose}, at step {saved.step}, with another "
-                "model or plan; name another folder, or delete the file to lose that run"
+                "model or plan; name another folder, or lose that run: delete the file, or replace "
+                "it with --restart"
             )
         return saved
 

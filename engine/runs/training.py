@@ -206,10 +206,20 @@ class Trainer:
         return {"weights": self.optimizer.state_dict(), "learned": learned}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave, after `follow`."""
-        self.optimizer.load_state_dict(state["weights"])
+        """Take up what `state` gave, after `follow`; raises ValueError where it does not fit."""
+        _load(self.optimizer, state["weights"])
         if self._learned is not None and state["learned"] is not None:
-            self._learned.load_state_dict(state["learned"])
+            _load(self._learned, state["learned"])
+
+
+def _load(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    optimizer.load_state_dict(state)
+    # Torch does not look at shapes. Scalars count steps.
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                shapes = f"{list(value.shape)}, not {list(parameter.shape)}"
+                raise ValueError(f"the optimizer's {name} of a weight is {shapes}")
 
 
 def _criterion(name: str, output: Tensor, labels: Tensor) -> Tensor:

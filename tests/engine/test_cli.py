@@ -405,6 +405,7 @@ def test_a_stopped_run_in_the_place_of_another_goes_on(
     code, _, err = call(capfd, "prune", "sample:digits-resnet", "--plan", plan, "--out", str(out))
     assert code == 2
     assert "is of another unfinished run of sample:digits-resnet, at step" in err
+    assert "--restart" in err
     assert (out / "checkpoint.pt").read_bytes() == saved
     code, _, err = call(capfd, *argv)
     assert code == 0, err

@@ -245,7 +245,8 @@ def test_exports_do_not_tell_where_the_model_lay(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="interrupts are sent otherwise there")
-def test_an_interrupt_keeps_the_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_keeps_the_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
     plan = Plan.from_json({"rules": [ELEMENT], "schedule": "agp", "training": {"epochs": 1000}})
     plan.save(tmp_path / "plan.yaml")
     command = [sys.executable, "-m", "secateur.engine", "prune", "sample:digits-resnet"]
@@ -255,7 +256,7 @@ def test_an_interrupt_keeps_the_checkpoint(tmp_path: Path) -> None:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("step"):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 break
         rest = process.stderr.read()
         assert process.stdout.read() == ""

@@ -162,9 +162,16 @@ def test_a_checkpoint_of_another_plan_is_neither_taken_up_nor_lost(tmp_path: Pat
     assert any(isinstance(e, Log) and "resumed" in e.text for e in again)
 
 
-def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
-    (tmp_path / CHECKPOINT).write_bytes(b"nonsense")
-    with pytest.raises(BadInput, match="delete it"):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"nonsense", r"\(Weights only.*\); delete it"),
+        (b"", r"\(it is empty or cut off\); delete it"),
+    ],
+)
+def test_a_damaged_checkpoint_is_said(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(BadInput, match=words):
         drain(Run(open_model("sample:digits-resnet"), agp(1), folder=tmp_path))
 
 

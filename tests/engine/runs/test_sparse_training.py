@@ -250,6 +250,23 @@ def test_a_checkpoint_of_another_shape_is_refused_and_kept(tmp_path: Path) -> No
     assert (tmp_path / CHECKPOINT).exists()
 
 
+@pytest.mark.parametrize("schedule", ["sparse-training", "agp"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_optimizer_of_another_shape_is_refused(
+    tmp_path: Path, schedule: str, optimizer: str
+) -> None:
+    wanted = plan({"kind": schedule}, optimizer=optimizer)
+    stopped(wanted, tmp_path)
+    saved = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    state = saved["optimizer"]["weights"]["state"][0]
+    name = "momentum_buffer" if optimizer == "sgd" else "exp_avg"
+    state[name] = state[name][:-1]
+    torch.save(saved, tmp_path / CHECKPOINT)
+    with pytest.raises(BadInput, match=f"not fit the model .the optimizer's {name} of a weight is"):
+        list(Run(open_model(SMALL), wanted, folder=tmp_path).events())
+    assert (tmp_path / CHECKPOINT).exists()
+
+
 def test_a_resumed_run_knows_how_often_its_topology_has_changed(tmp_path: Path) -> None:
     wanted = plan({"every": 5})
     first = stopped(wanted, tmp_path)

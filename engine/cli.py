@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .control import Control
-from .errors import OUT_OF_MEMORY, BadInput, is_out_of_memory, nearest
+from .errors import BadInput, as_bad_input, nearest
 from .interrupts import interrupt_cancels
 from .levels import index_of
 from .measuring import command as measuring
@@ -51,9 +51,6 @@ def main(
         if args.command == "tour":
             return _window(tour)(Path(args.out))
         return _run(args)
-    except BadInput as error:
-        print(f"secateur: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("secateur: stopped", file=sys.stderr)
         return 130
@@ -61,8 +58,8 @@ def main(
         sys.stderr.close()
         return 1
     except Exception as error:
-        if is_out_of_memory(error):
-            print(f"secateur: {OUT_OF_MEMORY}", file=sys.stderr)
+        if (bad := as_bad_input(error)) is not None:
+            print(f"secateur: {' '.join(str(bad).split())}", file=sys.stderr)
             return 2
         if os.environ.get("SECATEUR_DEBUG"):
             traceback.print_exc()

@@ -36,3 +36,14 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 OUT_OF_MEMORY = "there is not enough memory for this; take a smaller batch or model"
+
+
+def as_bad_input(error: Exception) -> BadInput | None:
+    """An error that the person can mend as BadInput: also rights and memory that are missing."""
+    if isinstance(error, BadInput):
+        return error
+    if is_out_of_memory(error):
+        return BadInput(OUT_OF_MEMORY)
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return BadInput(f"{error.filename} cannot be read: {error.strerror}")
+    return None

@@ -46,6 +46,15 @@ def check_writable(path: str | Path) -> None:
     _beside(Path(path)).unlink()
 
 
+def check_readable(path: str | Path) -> None:
+    """Raise BadInput that says why a file cannot be read: some libraries give another reason."""
+    try:
+        with Path(path).open("rb"):
+            pass
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from None
+
+
 def _beside(path: Path) -> Path:
     """A new, empty temporary file in the folder of `path`."""
     if path.is_dir():

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..kernels.formats.bits import unpack_bits
 from .bitmasks import BitMask, PackedMasks
 from .errors import BadInput
-from .files import replacing
+from .files import check_readable, replacing
 from .info import ModelInfo
 from .models.model import Model
 
@@ -91,6 +91,7 @@ class Masks:
         from safetensors import SafetensorError, safe_open
 
         masks = cls()
+        check_readable(path)
         try:
             with safe_open(path, "numpy") as file:
                 shapes = json.loads((file.metadata() or {})["shapes"])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..kernels.formats import LevelIndex
 from .errors import BadInput
-from .files import replacing
+from .files import check_readable, replacing
 from .masks import Masks
 
 FILE = "levels.safetensors"
@@ -50,6 +50,7 @@ class Levels:
         """
         from safetensors import SafetensorError, safe_open
 
+        check_readable(path)
         try:
             with safe_open(path, "pt") as file:
                 about = json.loads((file.metadata() or {})["levels"])

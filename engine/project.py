@@ -18,7 +18,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadInput, NeedsConsent
-from .files import replacing
+from .files import check_readable, replacing
 from .levels import index_of
 from .plan import Plan
 from .plan.text import write_text
@@ -295,6 +295,7 @@ def _with_weights(model: Model, path: Path) -> Model:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check_readable(path)
     module = model.runnable()
     try:
         # Tied names are stored once, so some are missing on purpose.

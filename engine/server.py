@@ -21,7 +21,7 @@ import numpy as np
 from . import protocol
 from .compiled_loops import used_by
 from .control import Control, Stopped
-from .errors import OUT_OF_MEMORY, BadInput, NeedsConsent, is_out_of_memory
+from .errors import BadInput, NeedsConsent, as_bad_input
 from .events import Cancelled, Event, Failed, Finished
 from .plan import Plan
 from .protocol import Decoder, Message, encode
@@ -85,11 +85,11 @@ class Server:
             result, arrays = method(message.header.get("params", {}))
             self.send(Message({"type": "reply", "id": number, "result": result}, arrays))
         except Exception as error:
-            if not isinstance(error, BadInput):
+            bad = as_bad_input(error)
+            if bad is None:
                 traceback.print_exc(file=sys.stderr)
-            known = isinstance(error, BadInput)
-            text = str(error) if known else f"{type(error).__name__}: {error}"
-            failure = {"message": text, "bad_input": known}
+            text = f"{type(error).__name__}: {error}" if bad is None else str(bad)
+            failure = {"message": text, "bad_input": bad is not None}
             self.send(Message({"type": "reply", "id": number, "error": failure}))
 
     def send(self, message: Message) -> None:
@@ -242,11 +242,9 @@ class _Job:
             return Cancelled()
         except NeedsConsent as error:
             return Failed(str(error), bad_input=True, consent=True)
-        except BadInput as error:
-            return Failed(str(error), bad_input=True)
         except Exception as error:
-            if is_out_of_memory(error):
-                return Failed(OUT_OF_MEMORY, bad_input=True)
+            if (bad := as_bad_input(error)) is not None:
+                return Failed(str(bad), bad_input=True)
             detail = traceback.format_exc()
             sys.stderr.write(detail)
             return Failed(f"{type(error).__name__}: {error}", detail=detail)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadInput
+from .files import check_readable
 from .levels import index_of
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def verify(
         raise BadInput(f"{path} is a folder; name the exported file")
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
+    check_readable(path)
     if not _is_safetensors(path):
         index_of((), level, path)
         return _verify_onnx(path, against, masks)

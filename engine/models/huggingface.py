@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import BadInput
+from ..files import check_readable
 from .build import from_module
 from .model import Model
 from .transformers_inputs import example
@@ -17,6 +18,9 @@ from .transformers_inputs import example
 
 def open_folder(path: Path) -> Model:
     """Open a folder that ``save_pretrained`` wrote."""
+    for name in ("config.json", "*.safetensors", "*.bin"):
+        for file in path.glob(name):
+            check_readable(file)
     return _open(str(path), str(path), path.name, local=True)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput, NeedsConsent
+from ..files import check_readable
 from .architecture import Architecture, build
 from .build import from_module
 from .fill import fill
@@ -93,6 +94,7 @@ class LazyTensors(Mapping[str, Tensor]):
 
 
 def _read_pickle(path: Path, trust: bool) -> Any:
+    check_readable(path)
     try:
         with path.open("rb") as file:
             start = file.read(4)

@@ -288,5 +288,7 @@ def test_what_a_training_will_do_in_words():
     assert training_words(one, "x", 20, agp).endswith("20 an epoch.")
     late = SCHEDULES.parse({"kind": "agp", "end": 19})
     assert training_words(one, "x", 20, late).endswith("an epoch, and on to 39 to recover.")
+    refused = SCHEDULES.parse({"kind": "agp", "end": 21})
+    assert training_words(one, "x", 20, refused).endswith("20 an epoch.")
     assert training_words(one, "x", 20, SCHEDULES.parse("gumbel")).endswith("20 an epoch.")
     assert training_words(Training(epochs=0), "x", None, agp).startswith("No training")

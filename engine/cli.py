@@ -147,10 +147,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--arch", help="architecture of a file of weights")
         sub.add_argument("--trust-pickle", action="store_true", help="run the code inside a pickle")
 
-    def model(sub: argparse.ArgumentParser, name: str = "model") -> None:
-        sub.add_argument(name, metavar=name.upper(), help="address of a model")
-        weights(sub)
-
     def level(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--level", type=float, help="one of a project's nested levels")
 
@@ -158,12 +154,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", required=True, help="folder for the pictures")
 
     sub = command("inspect", "show the layers of a model")
-    model(sub)
+    sub.add_argument("model", metavar="MODEL", help="address of a model, or a project")
+    weights(sub)
     sub.add_argument("--check", action="store_true", help="compare each layer with its GEMM view")
     sub.add_argument("--density", action="store_true", help="count zeros of large files too")
 
     sub = command("prune", "run a plan on a model")
-    model(sub)
+    sub.add_argument("model", metavar="MODEL", help="address of a model")
+    weights(sub)
     pruning.add_arguments(sub)
 
     sub = command("measure", "time a model dense against sparse")
@@ -205,15 +203,23 @@ Result = tuple[dict[str, Any], str]
 def _inspect(args: argparse.Namespace) -> Result:
     from . import text
     from .models import inspect_model, open_model
+    from .project import Project
 
     known = {"arch": args.arch, "trust_pickle": args.trust_pickle}
+    folder = Path(args.model)
+    project = Project.open(folder) if Project.is_project(folder) else None
+    if args.check or project:
+        model = project.open_model(**known) if project else open_model(args.model, **known)
+        result = model.info.to_json()
+    else:
+        result = inspect_model(args.model, **known, count=args.density).to_json()
     if args.check:
         from .gemm_check import check
 
-        model = open_model(args.model, **known)
-        result = {**model.info.to_json(), "check": check(model)}
-    else:
-        result = inspect_model(args.model, **known, count=args.density).to_json()
+        result["check"] = check(model)
+    if project:
+        note = f"{folder} is a project; these are the layers of {project.address} before the run"
+        result["notes"] = [*result["notes"], note]
     return result, text.inspect(result)
 
 

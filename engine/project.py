@@ -63,7 +63,7 @@ class Project:
                 raise TypeError("model, arch and hash must be words")
             return cls(folder, address, Plan.from_json(data["plan"]), *named)
         except FileNotFoundError:
-            raise BadInput(f"{folder} holds no {FILE}, so it is no project") from None
+            raise BadInput(what_is(folder)) from None
         except KeyError as error:
             raise BadInput(f"{folder / FILE} is damaged: it has no {error}") from None
         except (ValueError, TypeError) as error:
@@ -214,6 +214,27 @@ def save_as(
             shutil.copytree(run, folder, dirs_exist_ok=True)
         project = replace(done, folder=folder, plan=plan)
     project.save()
+
+
+def what_is(folder: Path) -> str:
+    """What a folder holds that was named in place of a model or project, and what to do."""
+    if Project.is_project(folder):
+        address = Project.open(folder).address
+        return (
+            f"{folder} is a project; name its model, {address}, or let inspect, measure, export or "
+            "verify --against take the project"
+        )
+    if (folder / "checkpoint.pt").is_file():
+        return (
+            f"{folder} holds a run that was stopped and no result yet; prune with the same model "
+            f"and plan and --out {folder} goes on with it"
+        )
+    if not any(folder.iterdir()):
+        return f"{folder} is an empty folder; name a model, or a project that prune --out wrote"
+    return (
+        f"{folder} holds neither a {FILE} nor a config.json, so it is no project and no Hugging "
+        "Face model; name another folder, or a file of weights in it"
+    )
 
 
 def check_folder(folder: Path) -> None:

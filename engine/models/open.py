@@ -83,6 +83,7 @@ def inspect_model(
 
 
 def _open_path(address: str, arch: str | None, trust_pickle: bool) -> Model:
+    from ..project import what_is
     from . import state_file
 
     path = local_path(address)
@@ -93,7 +94,7 @@ def _open_path(address: str, arch: str | None, trust_pickle: bool) -> Model:
             from . import huggingface
 
             return huggingface.open_folder(path)
-        raise BadInput(f"{path} is a folder without a config.json, so no Hugging Face model")
+        raise BadInput(what_is(path))
     if not path.exists():
         raise BadInput(f"{address}: {_why_missing(address)}")
     if path.suffix in (".onnx", ".pt2"):

@@ -478,3 +478,40 @@ def test_what_is_written_of_no_difference_at_all() -> None:
         "not equal: largest difference 0.5 (tolerance 0.0001), over 16 inputs"
     )
     assert verify({**result, "equal": True}).startswith("equal: largest difference 2.2e-09 (tol")
+
+
+def test_a_folder_named_by_mistake_is_called_what_it_is(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    empty, stopped, other = (tmp_path / name for name in ("empty", "stopped", "other"))
+    for folder in (empty, stopped, other):
+        folder.mkdir()
+    (stopped / "checkpoint.pt").touch()
+    (other / "notes.txt").touch()
+    (tmp_path / "m.safetensors").write_bytes(b"")
+    for folder, words in (
+        (empty, "is an empty folder"),
+        (stopped, "holds a run that was stopped"),
+        (other, "neither a project.json nor a config.json"),
+    ):
+        for command in (
+            ("inspect", str(folder)),
+            ("measure", str(folder)),
+            ("verify", str(tmp_path / "m.safetensors"), "--against", str(folder)),
+            ("export", str(folder), "--format", "onnx", "--out", str(tmp_path / "m.onnx")),
+        ):
+            assert words in refused(capfd, *command)
+
+
+def test_inspect_takes_a_project_and_prune_names_its_model(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plan, folder = tmp_path / "plan.yaml", tmp_path / "p"
+    plan.write_text(PLAN)
+    ask(capfd, "prune", "sample:digits-resnet", "--plan", str(plan), "--out", str(folder))
+    found = ask(capfd, "inspect", str(folder), "--check")
+    plain = ask(capfd, "inspect", "sample:digits-resnet", "--check")
+    note = f"{folder} is a project; these are the layers of sample:digits-resnet before the run"
+    assert found == {**plain, "notes": [*plain["notes"], note]}
+    again = ("prune", str(folder), "--plan", str(plan), "--out", str(tmp_path / "q"))
+    assert "name its model, sample:digits-resnet" in refused(capfd, *again)

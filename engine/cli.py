@@ -1,7 +1,7 @@
 """The command line. Names, flags and JSON keys are a contract.
 
-Exit status 0 on success, 2 on bad input with one clear line on stderr, 1 on a fault of ours. With
-``--json`` exactly one JSON object goes to stdout, and nothing else.
+Exit status 0 on success, 2 on bad input with one clear line on stderr, 130 after Ctrl+C, 1 on a
+fault of ours. With ``--json`` exactly one JSON object goes to stdout, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from .control import Control
 from .errors import BadInput, as_bad_input, nearest
-from .interrupts import interrupt_cancels
+from .interrupts import StoppedHalfway, interrupt_cancels
 from .levels import index_of
 from .measuring import command as measuring
 from .runs import command as pruning
@@ -51,8 +51,8 @@ def main(
         if args.command == "tour":
             return _window(tour)(Path(args.out))
         return _run(args)
-    except KeyboardInterrupt:
-        print("secateur: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"secateur: {str(stopped) or 'stopped'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
@@ -90,7 +90,11 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == "engine":
         return _engine(args)
     with _only_json(args.json) as emit:
-        result, text = _COMMANDS[args.command](args)
+        try:
+            result, text = _COMMANDS[args.command](args)
+        except StoppedHalfway as stopped:
+            emit(stopped.result, stopped.text)
+            raise
         emit(result, text)
     return 0
 

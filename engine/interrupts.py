@@ -6,8 +6,18 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from .control import Control
+
+
+class StoppedHalfway(KeyboardInterrupt):
+    """Ctrl+C after a part was done: `result` holds it, `text` too; the message says where else."""
+
+    def __init__(self, message: str, result: dict[str, Any], text: str) -> None:
+        super().__init__(message)
+        self.result = result
+        self.text = text
 
 
 @contextmanager

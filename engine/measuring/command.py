@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import text
 from ..errors import BadInput
 from ..files import check_writable, replacing
+from ..interrupts import StoppedHalfway
 from .details import details
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def run(
 ) -> tuple[Json, str]:
     """The result, and as text; progress goes to stderr. `labels` name a project's patterns.
 
-    If it is cancelled, the files get what was measured so far; then raises KeyboardInterrupt.
+    If it is cancelled, the files get what was measured so far, and so does the StoppedHalfway that
+    is raised; KeyboardInterrupt before the first cell.
     """
     from ...kernels.dispatch.memory import Memory, default_folder
     from ..compiled_loops import with_loops
@@ -116,7 +118,12 @@ def run(
     if rows:
         cells = with_crossovers([row for row in rows if "error" not in row])
         failed = [row for row in rows if "error" in row]
-        _write(args, {"machine": describe(), "cells": cells, "failed": failed}, latency_html)
+        table = args.table if cells else None
+        result = {"machine": describe(), "cells": cells, "failed": failed, "table": table}
+        _write(args, result, latency_html)
+        files = [file for file in (table, args.csv, args.report) if file]
+        written = f"; {', '.join(files)} written with what was measured so far" if files else ""
+        raise StoppedHalfway(f"stopped{written}", result, _text(result, args))
     raise KeyboardInterrupt
 
 

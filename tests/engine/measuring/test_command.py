@@ -99,7 +99,10 @@ def test_bad_flags_are_one_line(capfd: pytest.CaptureFixture[str], flags: list[s
     assert line.count("\n") == 1
 
 
-def test_what_was_measured_before_ctrl_c_is_in_the_files(tmp_path: Path, monkeypatch: Any):
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_was_measured_before_ctrl_c_is_printed_and_in_the_files(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any, as_json: bool
+):
     files = [tmp_path / name for name in ("times.csv", "page.html", "table.json")]
     asked = ["--csv", str(files[0]), "--report", str(files[1]), "--table", str(files[2])]
     seen = []
@@ -110,10 +113,19 @@ def test_what_was_measured_before_ctrl_c_is_in_the_files(tmp_path: Path, monkeyp
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(text, "follow", press_at_the_second_cell)
-    assert main(["measure", "sample:digits-resnet", "--device", "cpu", *asked]) == 130
+    command = ["measure", "sample:digits-resnet", "--device", "cpu", *asked]
+    assert main([*command, *(["--json"] if as_json else [])]) == 130
     assert isinstance(seen[-1], Cancelled)
     done = [event.values for event in seen if isinstance(event, LayerDone)]
     rows = csv.DictReader(files[0].read_text(encoding="utf-8").splitlines())
     assert {row["layer"] for row in rows} == {cell["layer"] for cell in done}
     assert all(cell["layer"] in files[1].read_text(encoding="utf-8") for cell in done)
     assert LatencyTable.load(files[2]).cells == done
+    out, err = capfd.readouterr()
+    if as_json:
+        assert json.loads(out)["cells"] == done
+        assert json.loads(out)["table"] == str(files[2])
+    else:
+        assert all(cell["layer"] in out for cell in done)
+    assert "stopped; " in err.splitlines()[-1]
+    assert all(str(file) in err.splitlines()[-1] for file in files)

@@ -86,6 +86,7 @@ class Run:
         self.masks = Masks()
         self.topology = Topology(self.masks, self.masks.layers)
         self.outcome: Outcome | None = None
+        self._started = time.monotonic()
         self._control = control or Control()
         self._folder = None if folder is None else Path(folder)
         self._device = pick_device(device)
@@ -122,7 +123,7 @@ class Run:
             yield Cancelled()
 
     def _run(self) -> Events:
-        started = time.monotonic()
+        self._started = time.monotonic()
         yield Started(
             f"{self.model.info.name} · {_title(self.plan, self._rules)}", len(self._rules)
         )
@@ -147,10 +148,10 @@ class Run:
             final = yield from self._allocate(pruner)
             yield from self._prune_once(pruner, final, trained)
         else:
-            learning = self._learning(self._training, data, digest, dense, started)
+            learning = self._learning(self._training, data, digest, dense)
             yield from learning.events()
             final, steps, self.masks = learning.final, learning.steps, learning.masks
-            history, started = learning.history, learning.started
+            history, self._started = learning.history, learning.started
             self._notes = (*self._notes, *learning.notes)
             # Masks alone were learned: the weights are those that were loaded.
             trained = None if self.plan.schedule.frozen else learning.module
@@ -166,7 +167,7 @@ class Run:
                 used.cpu()
         self.masks = self.masks.cpu()
         nest = nest_of(model, chosen, self._folder) if chosen else None
-        report = self._report(model, final, digest, (dense, pruned), steps, started, history, nest)
+        report = self._report(model, final, digest, (dense, pruned), steps, history, nest)
         yield from map(Log, report.notes[len(model.info.notes) + len(self._notes) :])
         for layer in report.layers:
             yield LayerDone(layer.path, {"requested": layer.requested, "achieved": layer.achieved})
@@ -235,9 +236,7 @@ class Run:
         self._show(Topology(masks, masks.layers))
         yield changed(0, PackedMasks(), self.masks)
 
-    def _learning(
-        self, training: Training, data: Data, digest: str, dense: float | None, started: float
-    ) -> Loop:
+    def _learning(self, training: Training, data: Data, digest: str, dense: float | None) -> Loop:
         lesson = Lesson(
             model=self.model,
             plan=self.plan,
@@ -249,7 +248,7 @@ class Run:
             key=run_key(self.plan, digest),
             dense=dense,
             taken=dict(self._taken),
-            started=started,
+            started=self._started,
         )
         if isinstance(self.plan.schedule, SparseTraining):
             return SparseLearning(lesson, self._pruner(), self._show)
@@ -265,11 +264,10 @@ class Run:
         digest: str,
         accuracies: tuple[float | None, float | None],
         steps: int,
-        started: float,
         history: list[tuple[int, dict[str, float]]],
         nest: Nest | None,
     ) -> Report:
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - self._started
         notes = (*model.info.notes, *self._notes)
         account = Account(
             self._rules, final, self._taken, accuracies, steps, seconds, notes, tuple(history)

@@ -8,6 +8,7 @@ Run: python tests/bench/bench_criteria.py
 
 from __future__ import annotations
 
+import argparse
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -94,6 +95,7 @@ def accuracies(name: str) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for name in NAMES:
         reconstruction(name)
     for name in NAMES:

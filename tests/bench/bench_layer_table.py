@@ -6,6 +6,7 @@ no room, and nothing but its header is ever read.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -66,6 +67,7 @@ def write(path: Path) -> None:
 
 def main() -> None:
     """Measure in a process of its own and print the ratio."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "large.safetensors"
         write(path)

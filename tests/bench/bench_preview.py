@@ -8,6 +8,7 @@ Run: python tests/bench/bench_preview.py
 
 from __future__ import annotations
 
+import argparse
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -123,6 +124,7 @@ def in_the_window(opened: Model, folder: Path) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     opened = model()
     head = f"{'pattern':10} {'first':>8} {'then, median':>13} {'worst':>8}"
     print(f"{SIDE} x {SIDE} float32, {SIZE[1]} x {SIZE[0]} pixels, {os.cpu_count()} cores; ms")

@@ -4,6 +4,7 @@ Both are measured in turn, in processes of their own; the studio's engine starts
 does for a person. Run: python tests/bench/bench_startup.py [rounds]
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -64,7 +65,9 @@ def seconds(program: str) -> float:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", nargs="?", type=int, default=7)
+    rounds = parser.parse_args().rounds
     bare, studio = [], []
     for _ in range(rounds):
         bare.append(seconds(BARE))

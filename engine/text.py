@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from .events import Event, Log, Metric, Progress, Started
-from .verdicts import differing
+from .verdicts import differing, over_sparsities
 
 Json = dict[str, Any]
 
@@ -134,7 +134,7 @@ def shared(data: Json) -> str:
 def measure(result: Json) -> str:
     """The latency table, the verdict on the whole model, and what could not be measured."""
     cells, failed = result["cells"], result["failed"]
-    several = differing(cells)
+    several, pays = differing(cells), over_sparsities(cells)
     rows = [
         [
             cell["layer"] or "whole model",
@@ -147,11 +147,18 @@ def measure(result: Json) -> str:
             _speedup(cell),
             f"±{100 * cell['spread']:.0f} %",
             _share_of_limit(cell["roofline"]),
-            "–" if cell["crossover"] is None else f"{100 * cell['crossover']:.0f} %",
+            *([_pays_from(cell["crossover"])] if pays else []),
         ]
         for cell in cells
     ]
-    numbers = ["dense ms", "ms", "speed-up", "spread", "of the limit", "pays from"]
+    numbers = [
+        "dense ms",
+        "ms",
+        "speed-up",
+        "spread",
+        "of the limit",
+        *(["pays from"] if pays else []),
+    ]
     head = ["layer", "pattern", "kept", *several, "ran", *numbers]
     ran = head.index("ran")
     lines = [table(rows, head, right=(2, *range(ran + 1, len(head)))), ""]
@@ -176,6 +183,10 @@ def _share_of_limit(roof: Json | None) -> str:
     if roof is None:
         return "–"
     return f"{'~' if roof['disturbed'] else ''}{100 * roof['share']:.0f} %"
+
+
+def _pays_from(crossover: float | None) -> str:
+    return "–" if crossover is None else f"{100 * crossover:.0f} %"
 
 
 def _speedup(cell: Json) -> str:

@@ -113,6 +113,11 @@ def differing(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in ("batch", "dtype", "device") if len({c[key] for c in cells}) > 1]
 
 
+def over_sparsities(cells: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a layer was measured at several sparsities of a pattern, as a crossover needs."""
+    return len({(_group(cell), cell["kept"]) for cell in cells}) > len(set(map(_group, cells)))
+
+
 def pattern_words(pattern: str) -> str:
     """A pattern's short form as people say it: element-wise, 2:4, block 8x8."""
     kind, _, settings = pattern.partition(":")

@@ -54,12 +54,12 @@ def load_data(
             return own.load(request, module, function)
         except BadInput as error:
             if "ModuleNotFoundError" in str(error) and "." not in module:
-                raise BadInput(f"{error}{nearest(address, _examples())}") from None
+                raise BadInput(f"{error}{_nearest(address)}") from None
             raise
     if not request.path.exists() and {"/", os.sep} & set(address):
-        raise BadInput(f"{request.path}: no such folder of data")
+        raise BadInput(f"{request.path}: no such folder of data{_meant(address)}")
     if not address or not request.path.is_dir():
-        raise BadInput(f"unknown data '{address}'{nearest(address, _examples())}")
+        raise BadInput(f"unknown data '{address}'{_nearest(address)}")
     return _folder(request)
 
 
@@ -111,6 +111,18 @@ def _parse(address: str, spec: InputSpec, seed: int) -> tuple[str, Request]:
         if option not in known:
             raise BadInput(f"{address}: unknown option '{option}'{nearest(option, known)}")
     return scheme, Request(address, local_path(path), options, spec, seed)
+
+
+def _nearest(address: str) -> str:
+    """What was meant, as `nearest` says it: another kind of address, or one of the examples."""
+    return _meant(address) or nearest(address, _examples())
+
+
+def _meant(address: str) -> str:
+    """What was meant where only the kind of address is misspelt; else nothing."""
+    scheme, colon, rest = address.partition(":")
+    hint = nearest(scheme, _SOURCES) if colon and rest else ""
+    return hint.replace("'?", f":{rest}'?") if "did you mean" in hint else ""
 
 
 def _examples() -> list[str]:

@@ -82,18 +82,18 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
             names = [word.strip().strip('"').lower() for word in first.split(",")]
             header = _is_header(names)
             column = next((i for i, name in enumerate(names) if name in _LABELS), 0)
-            for lines in _pieces(file if header else chain([first], file)):
-                piece = np.loadtxt(lines, np.float32, delimiter=",", ndmin=2)
-                bad = ~np.isfinite(piece).all(1)
-                if bad.any():
-                    raise ValueError(f"row {rows + int(bad.argmax()) + 1} has NaN or infinity")
+            width = 0
+            numbered = enumerate(file, 2) if header else enumerate(chain([first], file), 1)
+            for lines in _pieces(numbered):
+                piece = _numbers(lines, width)
+                width = piece.shape[1]
                 rows += len(piece)
                 labels.append(piece[:, column].copy())
                 features.append(np.delete(piece, column, axis=1))
         if not rows:
             raise ValueError("it holds no numbers")
     except (ValueError, OSError, EOFError) as error:
-        reason = str(error).split("\n")[0]
+        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
         raise BadInput(f"{path} cannot be read as a table of numbers: {reason}") from None
     found = np.concatenate(labels)
     if not features[0].shape[1] or not (found == found.round()).all():
@@ -107,8 +107,39 @@ def _open(path: Path) -> IO[str]:
     return path.open(encoding="utf-8")
 
 
-def _pieces(lines: Iterable[str]) -> Iterator[list[str]]:
-    filled = (line for line in lines if line.strip())
+def _numbers(lines: Sequence[tuple[int, str]], width: int) -> Array:
+    """float32 [lines, columns] of numbered lines; ValueError says which one is at fault, and why.
+
+    `width` is the number of columns of the lines before, 0 without any.
+    """
+    try:
+        found = np.loadtxt([line for _, line in lines], np.float32, delimiter=",", ndmin=2)
+    except ValueError:
+        raise ValueError(_fault(lines, width)) from None
+    if found.shape[1] != (width or found.shape[1]):
+        raise ValueError(_fault(lines, width))
+    bad = ~np.isfinite(found).all(1)
+    if bad.any():
+        raise ValueError(f"line {lines[int(bad.argmax())][0]} has NaN or infinity")
+    return found
+
+
+def _fault(lines: Sequence[tuple[int, str]], width: int) -> str:
+    for number, line in lines:
+        words = line.split(",")
+        width = width or len(words)
+        if len(words) != width:
+            return f"line {number} has {len(words)} columns, and the lines before it {width}"
+        for word in words:
+            if _is_header([word]):
+                return f"line {number} has '{word.strip()}', which is no number"
+    return f"lines {lines[0][0]} to {lines[-1][0]} are no numbers"
+
+
+def _pieces(lines: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    """Numbered lines without comments, many at a time and without those that are empty."""
+    bare = ((number, line.partition("#")[0].strip()) for number, line in lines)
+    filled = ((number, line) for number, line in bare if line)
     while piece := list(islice(filled, _LINES)):
         yield piece
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from .architecture import Architecture
 
+_OTHER = (".onnx", ".pt", ".pth", ".pt2", ".ckpt")
+
 
 def load(path: str | Path, *, arch: str | None = None, level: float | None = None) -> nn.Module:
     """Return the module of a compressed or dense safetensors file that export wrote.
@@ -34,6 +36,11 @@ def load(path: str | Path, *, arch: str | None = None, level: float | None = Non
 
 def known_architecture(path: Path, arch: str | None) -> tuple[Architecture, About | None]:
     """What the file at `path` is to be loaded into, and what it says; BadInput if nobody knows."""
+    if path.suffix in _OTHER:
+        raise BadInput(
+            f"{path}: a {path.suffix} file is loaded by other programs; name the safetensors file "
+            "that export --format compressed wrote"
+        )
     about = About.read(path)
     found = architecture_of(path, about, arch)
     if found is None:

@@ -22,13 +22,18 @@ if TYPE_CHECKING:
 _TENSOR_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
-def open_model(address: str, *, arch: str | None = None, trust_pickle: bool = False) -> Model:
+def open_model(
+    address: str | Path, *, arch: str | None = None, trust_pickle: bool = False
+) -> Model:
     """Open the model at `address` (see DESIGN's list in the guide's page on opening models).
 
     `arch` names the architecture of a state dict: ``torchvision:NAME``, ``sample:NAME`` or
     ``package.module:factory``. `trust_pickle` lets a pickle run its code. Raises BadInput with one
     sentence that says what to do; NeedsConsent where `trust_pickle` would help.
     """
+    if not isinstance(address, str | Path):
+        raise BadInput(f"name a model by a path or an address such as sample:NAME, not {address!r}")
+    address = str(address)
     scheme, _, rest = address.partition(":")
     if scheme in _SCHEMES and not local_path(address).exists():
         if not rest:

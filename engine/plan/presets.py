@@ -60,8 +60,9 @@ def load_plan(address: str) -> Plan:
     name = address.removeprefix(_PREFIX)
     if name in found:
         return found[name].load()
-    listed = f"the presets are {', '.join(found)}"
+    names = ", ".join(found)
     if name in ("", "?"):
-        raise BadInput(f"name one as preset:NAME; {listed}")
+        raise BadInput(f"name one as preset:NAME; the presets are {names}")
     hint = nearest(name, found)
-    raise BadInput(f"there is no preset '{name}'{hint if 'mean' in hint else ''}; {listed}")
+    listed = f"{hint} The" if "mean" in hint else "; the"
+    raise BadInput(f"there is no preset '{name}'{listed} presets are {names}")

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secateur.engine import text
 from secateur.engine.verdicts import (
     best_speedup,
     crossover,
     dense_level,
+    over_sparsities,
     verdict,
     with_crossovers,
 )
@@ -148,3 +150,14 @@ def test_crossovers_are_of_one_layer_pattern_and_setting():
 def test_the_studio_can_use_it_without_torch():
     code = "import sys, secateur.engine.verdicts; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_crossovers_have_a_column_only_where_there_can_be_one() -> None:
+    one = [cell(0.5, 2), {**cell(0.75, 2), "layer": "conv"}, cell(0.9, 2, pattern="filter")]
+    assert not over_sparsities([])
+    assert not over_sparsities(one)
+    assert over_sparsities([*one, cell(0.6, 2)])
+    for cells, shown in ((one, False), ([*one, cell(0.6, 2)], True)):
+        rows = [{**each, "spread": 0.0, "roofline": None, "cached": False, "steps": []}
+                for each in with_crossovers(cells)]  # fmt: skip
+        assert ("pays from" in text.measure({"cells": rows, "failed": []})) == shown

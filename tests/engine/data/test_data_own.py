@@ -190,6 +190,9 @@ def test_a_label_without_a_score_is_found_where_it_turns_up(own):
 def test_unknown_modules_name_the_nearest_kind_of_data():
     with pytest.raises(BadInput, match=r"ModuleNotFoundError.*did you mean 'mnist:ROOT'"):
         load_data("mnst:ROOT")
+    for address in ("csvv:t.csv", "csvv:/no/such/t.csv"):
+        with pytest.raises(BadInput, match=f"did you mean '{address.replace('vv', 'v')}'"):
+            load_data(address)
     with pytest.raises(BadInput, match=r"No module named 'no_such'"):
         load_data("no_such.module:make")
 

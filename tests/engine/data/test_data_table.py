@@ -85,15 +85,18 @@ def test_a_folder_with_a_file_for_each_split(tmp_path):
     [
         ("", "holds no numbers"),
         ("label,a\n", "holds no numbers"),
-        ("1,2\n0,x\n", "cannot be read as a table of numbers"),
-        ("1,2\n0,3,4\n", "cannot be read as a table of numbers"),
-        ("1,2\n0,nan\n", "row 2 has NaN"),
+        ("1,2\n\n0,x\n", "numbers: line 3 has 'x', which is no number$"),
+        ("label,a\n1,2\n# note\n0,3,4\n", "line 4 has 3 columns, and the lines before it 2$"),
+        ("1,2\n" * 8 + "0\n" * 8, "line 9 has 1 columns, and the lines before it 2$"),
+        ("1,2\n# note\n0,nan\n", "line 3 has NaN"),
         ("0.5,2\n0,1\n", "no column of class numbers"),
         ("0\n1\n", "no column of class numbers"),
         ("-1,2\n" * 5 + "1,2\n" * 5, "has label -1; labels must lie in 0…1"),
     ],
 )
-def test_tables_that_will_not_do(tmp_path, text, match):
+@pytest.mark.parametrize("lines", [2, 1 << 16])
+def test_tables_that_will_not_do(tmp_path, monkeypatch, text, match, lines):
+    monkeypatch.setattr(table, "_LINES", lines)
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(BadInput, match=match):
         load_data(f"csv:{tmp_path / 't.csv'}")

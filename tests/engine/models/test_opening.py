@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+import secateur
 from secateur.engine.errors import BadInput
 from secateur.engine.models import open_model
 from secateur.engine.models.architecture import build
@@ -136,3 +137,10 @@ def test_a_model_that_never_ends_is_given_up() -> None:
 def test_a_model_says_what_it_is_and_not_its_weights() -> None:
     model = open_model("sample:digits-resnet")
     assert repr(model) == "Model('sample:digits-resnet': 19 layers, 77,754 parameters)"
+
+
+def test_what_names_no_model_or_another_kind_of_file_is_said_in_one_sentence(tmp_path):
+    with pytest.raises(BadInput, match="sample:NAME, not None"):
+        open_model(None)
+    with pytest.raises(BadInput, match=r"a \.onnx file is loaded by other programs"):
+        secateur.load(tmp_path / "m.onnx")

@@ -148,7 +148,8 @@ def test_heads_go_whole_and_the_notes_say_what_stays_dense() -> None:
 def test_names_are_listed_by_the_command_line(capsys, tmp_path: Path) -> None:
     for word, said in (
         ("?", "name one as preset:NAME"),
-        ("smal-file", "did you mean 'small-file'"),
+        ("smal-file", "'smal-file'; did you mean 'small-file'? The presets are "),
+        ("xyzzy", "'xyzzy'; the presets are "),
     ):
         out = str(tmp_path / "out")
         assert (

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import BadInput, NeedsConsent
 from .files import check_readable, replacing
 from .levels import index_of
+from .named_folder import FILE, what_is
 from .plan import Plan
 from .plan.text import write_text
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from .nested import Levels
 
 VERSION = 1
-FILE = "project.json"
 
 
 @dataclass(frozen=True)
@@ -214,27 +214,6 @@ def save_as(
             shutil.copytree(run, folder, dirs_exist_ok=True)
         project = replace(done, folder=folder, plan=plan)
     project.save()
-
-
-def what_is(folder: Path) -> str:
-    """What a folder holds that was named in place of a model or project, and what to do."""
-    if Project.is_project(folder):
-        address = Project.open(folder).address
-        return (
-            f"{folder} is a project; name its model, {address}, or let inspect, measure, export or "
-            "verify --against take the project"
-        )
-    if (folder / "checkpoint.pt").is_file():
-        return (
-            f"{folder} holds a run that was stopped and no result yet; prune with the same model "
-            f"and plan and --out {folder} goes on with it"
-        )
-    if not any(folder.iterdir()):
-        return f"{folder} is an empty folder; name a model, or a project that prune --out wrote"
-    return (
-        f"{folder} holds neither a {FILE} nor a config.json, so it is no project and no Hugging "
-        "Face model; name another folder, or a file of weights in it"
-    )
 
 
 def check_folder(folder: Path) -> None:

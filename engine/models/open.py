@@ -88,7 +88,7 @@ def inspect_model(
 
 
 def _open_path(address: str, arch: str | None, trust_pickle: bool) -> Model:
-    from ..project import what_is
+    from ..named_folder import what_is
     from . import state_file
 
     path = local_path(address)

@@ -11,6 +11,9 @@ from ..patterns import Pattern
 from ..settings import Family, Setting
 from .driver import Course, Driver
 
+# A training goes on to this many times its length for an end of one's own. More is a slip.
+_FARTHEST = 100
+
 
 @dataclass(frozen=True)
 class Schedule(Setting):
@@ -38,13 +41,11 @@ class Schedule(Setting):
                 f"{self.kind} prunes while it trains, and 0 epochs train nothing; set epochs of "
                 "the training to at least 1"
             )
-        if self.last_step(total) > total:
-            name, most = "end", total
-            if getattr(self, name, None) is None:
-                name, most = "begin", total - 1
+        if self.last_step(total) > _FARTHEST * total:
+            name = "begin" if getattr(self, "end", None) is None else "end"
             raise BadInput(
                 f"{self.kind}: {name} is step {getattr(self, name)}, but the training has {total} "
-                f"steps; set {name} to at most {most}, leave it out, or train for more epochs"
+                f"steps; set an earlier {name}, leave it out, or train for more epochs"
             )
 
     def last_step(self, total: int) -> int:

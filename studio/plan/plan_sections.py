@@ -182,6 +182,4 @@ def training_words(training: Training, data: str, per_epoch: int | None, schedul
     planned = training.epochs * per_epoch
     total = schedule.steps(planned, per_epoch)
     words = f"{epochs}: {planned:,} steps of {training.batch:,} samples, {per_epoch:,} an epoch"
-    # An end after the planned steps is refused.
-    longer = total > planned >= schedule.last_step(planned)
-    return words + (f", and on to {total:,} to recover." if longer else ".")
+    return words + (f", and on to {total:,} to recover." if total > planned else ".")

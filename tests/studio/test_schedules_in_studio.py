@@ -196,14 +196,14 @@ def test_layers_that_a_rule_may_skip_make_no_plan_unfit(panel, session):
 def test_steps_that_the_training_does_not_have_are_said(panel, session):
     note = panel.findChild(QLabel, "training_note")
     session.client.state = "ready"
-    late = SCHEDULES.parse({"kind": "agp", "end": 24})
+    late = SCHEDULES.parse({"kind": "agp", "end": 2301})
     session.set_plan(replace(session.plan, schedule=late, training=Training(epochs=1)), "late")
     assert not note.isVisible()  # how many steps there are is not known yet
     assert session.why_not("prune") == ""
     report = {"plan": session.plan.to_json(), "history": [{"step": 23, "accuracy": 0.9}]}
     session.report = report
     session.set_plan(replace(session.plan, seed=1), "again")
-    assert "end is step 24, but the training has 23 steps" in note.text()
+    assert "end is step 2301, but the training has 23 steps" in note.text()
     assert session.why_not("prune") + "." == note.text()
     assert note.isVisible()
     session.set_plan(replace(session.plan, training=Training(epochs=2)), "longer")
@@ -288,7 +288,7 @@ def test_what_a_training_will_do_in_words():
     assert training_words(one, "x", 20, agp).endswith("20 an epoch.")
     late = SCHEDULES.parse({"kind": "agp", "end": 19})
     assert training_words(one, "x", 20, late).endswith("an epoch, and on to 39 to recover.")
-    refused = SCHEDULES.parse({"kind": "agp", "end": 21})
-    assert training_words(one, "x", 20, refused).endswith("20 an epoch.")
+    beyond = SCHEDULES.parse({"kind": "agp", "end": 21})
+    assert training_words(one, "x", 20, beyond).endswith("an epoch, and on to 41 to recover.")
     assert training_words(one, "x", 20, SCHEDULES.parse("gumbel")).endswith("20 an epoch.")
     assert training_words(Training(epochs=0), "x", None, agp).startswith("No training")

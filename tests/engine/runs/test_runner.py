@@ -177,7 +177,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path: Path, content: bytes, words: str
 
 def test_a_schedule_that_ends_with_the_training_has_time_to_recover() -> None:
     long = plan(
-        schedule={"kind": "agp", "end": 23, "every": 20}, training={"epochs": 1, "lr": 0.01}
+        schedule={"kind": "agp", "end": 40, "every": 20}, training={"epochs": 1, "lr": 0.01}
     )
     run = Run(open_model("sample:digits-resnet"), long)
     events = drain(run)
@@ -189,11 +189,11 @@ def test_a_schedule_that_ends_with_the_training_has_time_to_recover() -> None:
     ("schedule", "epochs", "words"),
     [
         ({"kind": "sparse-training", "end": 100_000}, 2, "end is step 100000, but .* has 46 steps"),
-        ({"kind": "agp", "end": 24}, 1, "end is step 24, .* set end to at most 23, leave it"),
-        ({"kind": "agp", "begin": 23}, 1, "begin is step 23, .* set begin to at most 22"),
-        ({"kind": "movement", "begin": 30, "end": 47}, 2, "end is step 47"),
+        ({"kind": "agp", "end": 2301}, 1, "end is step 2301, .* set an earlier end, leave it"),
+        ({"kind": "agp", "begin": 2300}, 1, "begin is step 2300, .* set an earlier begin"),
+        ({"kind": "movement", "begin": 30, "end": 4601}, 2, "end is step 4601"),
         *(
-            ({"kind": kind, "end": 47}, 2, f"{kind}: end is step 47, but the training has 46")
+            ({"kind": kind, "end": 4601}, 2, f"{kind}: end is step 4601, but the training has 46")
             for kind in ("admm", "dst", "gates", "set", "rigl")
         ),
         *(

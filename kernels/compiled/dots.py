@@ -5,8 +5,7 @@ faster than the processor's own gathers, and needs none. A block of BSR is a run
 64 of them in one vector, and the few entries of x that it meets are repeated over it.
 
 Bytes moved: 8 an entry for CSR, 4 for BSR, out of whichever cache holds W. Operations: 2 an entry
-and sample. A thread of an AMD EPYC does 5 entries of CSR in a nanosecond, not far from what it can
-load, and 20 of BSR, which is what the third-level cache gives.
+and sample.
 """
 
 from __future__ import annotations

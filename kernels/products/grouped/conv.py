@@ -30,7 +30,8 @@ Method = Literal["tile", "mma"]
 _MOST_ENTRIES = 2**31
 _MOST_EXTENT = 31
 # The share of columns up to which gradients from them alone are faster on the CPU: at a quarter
-# they measured 1.1 to 2.1 times the dense ones on the shapes of ResNet, beyond a third some lose.
+# they measured 1.1 to 2.8 times as fast as the dense ones on the shapes of ResNet (the gradients of
+# tests/bench/bench_cpu_products.py).
 # oneDNN has fast bf16, but no fast fp16.
 _FEW = 0.3
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -74,9 +75,8 @@ class Gather:
     """Where the kept positions lie, for inputs of one size and layout, and how to cut those.
 
     A tile is [images, channels, rows, ..., step, columns], with `rows` of the first dimension after
-    the channels and the last one in `step` interleaved parts. `starts`, int64 [kept, images, output
-    rows, ...], says where each run of outputs begins in it. `direct`: the input itself is the tile.
-    `loops` is the plan of the compiled loops for contiguous images, where they are faster.
+    the channels and the last one in `step` interleaved parts. `direct`: the input itself is the
+    tile. `loops` is the plan of the compiled loops for contiguous images, where they are faster.
     """
 
     window: Window
@@ -85,7 +85,7 @@ class Gather:
     images: int
     rows: int
     tile: tuple[int, ...]
-    starts: Tensor
+    kept: Tensor
     loops: Loops | None
 
     @classmethod
@@ -114,18 +114,26 @@ class Gather:
             reach = window.dilation[0] * (window.kernel[0] - 1) + 1
             wide[0] = (rows - 1) * window.stride[0] + reach
         tile = (images, channels, *wide[:-1], step, -(-wide[-1] // step))
-        strides = torch.empty(tile, device="meta").stride()
+        loops = _loops(window, kept, x, outputs) if groups == 1 else None
+        return cls(window, outputs, direct, images, rows, tile, kept, loops)
 
-        channel, *places = torch.unravel_index(kept.long(), (channels, *window.kernel))
+    @cached_property
+    def starts(self) -> Tensor:
+        """Where each run of outputs begins in a tile: int64 [kept, images, output rows, ...].
+
+        Made when it is first asked for: the compiled loops do without.
+        """
+        window, tile = self.window, self.tile
+        strides = torch.empty(tile, device="meta").stride()
+        channel, *places = torch.unravel_index(self.kept.long(), (tile[1], *window.kernel))
         last = places[-1] * window.dilation[-1]
-        starts = channel * strides[1] + last % step * strides[-2] + last // step
+        starts = channel * strides[1] + last % tile[-2] * strides[-2] + last // tile[-2]
         for place, far, stride in zip(places[:-1], window.dilation, strides[2:], strict=False):
             starts = starts + place * (far * stride)
-        counts, jumps = (images, rows, *outputs[1:-1]), (1, *window.stride[:-1])
+        counts, jumps = (self.images, self.rows, *self.outputs[1:-1]), (1, *window.stride[:-1])
         for count, jump, stride in zip(counts, jumps, (strides[0], *strides[2:]), strict=False):
             starts = starts.unsqueeze(-1) + torch.arange(count) * (jump * stride)
-        loops = _loops(window, kept, x, outputs) if groups == 1 else None
-        return cls(window, outputs, direct, images, rows, tile, starts, loops)
+        return starts
 
     def pieces(self, batch: int) -> Iterator[tuple[slice, slice]]:
         """The images and output rows of each piece."""

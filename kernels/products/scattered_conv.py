@@ -6,6 +6,7 @@ through patches and the products of `cpu_sparse`.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Output pixels in a row from which on the loops are faster than patches.
 _FEWEST_PIXELS = 4
+# Places within an image, and within its tile with padding, are counted in 32 bits.
+_MOST_ENTRIES = 2**29
 
 
 def scattered_plan(window: Window, weight: CpuSparse, x: Tensor) -> Plan | None:
@@ -32,7 +35,7 @@ def scattered_plan(window: Window, weight: CpuSparse, x: Tensor) -> Plan | None:
     if weight.block != 1 or weight.matrix.dtype != torch.float32 or not ready():
         return None
     outputs = window.outputs(tuple(x.shape[2:]))
-    if outputs[1] < _FEWEST_PIXELS:
+    if outputs[1] < _FEWEST_PIXELS or math.prod(x.shape[1:]) > _MOST_ENTRIES:
         return None
     from ..compiled.csr_conv import Plan
 

@@ -96,6 +96,16 @@ def test_work_is_cut_and_shared_out_in_any_way(
             torch.set_num_threads(before)
 
 
+def test_images_too_large_for_32_bits_go_through_patches(monkeypatch):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 4, 3)
+    with torch.no_grad():
+        small, x = pruned(layer, 0.5), torch.randn(1, 3, 8, 8)
+        monkeypatch.setattr(scattered_conv, "_MOST_ENTRIES", x[0].numel() - 1)
+        assert plan_of(small, x) is None
+        torch.testing.assert_close(small(x), layer(x))
+
+
 def test_weights_that_change_are_read_anew():
     torch.manual_seed(0)
     layer = nn.Conv2d(6, 20, 3, padding=1)
